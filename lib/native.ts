@@ -126,8 +126,11 @@ export interface NativeSegmentResult {
   qContinue: Float32Array
   /** [n] segments done since the row's reset. */
   steps: Int32Array
-  /** Metric sums over rows with steps == haltMaxSegments, when labels were given. */
-  metrics?: NativeMetricSums
+  /**
+   * With labels: [n, 6] per row: cross-entropy (mean over labelled tokens), BCE of q_halt, BCE of q_continue (0),
+   * labelled tokens, of them right, 1 if all are right.
+   */
+  rowStats?: Float64Array
 }
 
 /** Inference carry of up to `capacity` rows. Sessions share the engine's weights. */
