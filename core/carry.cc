@@ -30,7 +30,7 @@ void Carry::replace_halted(const Batch& next, int64_t batch) {
   };
   replace(next.inputs, shapes.T, inputs_);
   replace(next.puzzle_ids, 1, puzzle_ids_);
-  if (labels_) replace(next.labels, shapes.T, labels_);
+  if (!next.labels.empty()) replace(next.labels, shapes.T, labels_);
 }
 
 void Carry::set_halted(const std::vector<uint8_t>& flags) {
