@@ -5,6 +5,7 @@
 #include <limits>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "core/backend.h"
 #include "core/error.h"
@@ -23,6 +24,13 @@ struct CpuStorage : Storage {
   template <typename T>
   T* data() const {
     return static_cast<T*>(bytes_);
+  }
+
+  /// Exchanges the elements with those of a storage of the same dtype and count.
+  void swap_elements(CpuStorage& other) {
+    std::swap(bytes_, other.bytes_);
+    ++version;
+    ++other.version;
   }
 
   /// Raised by every write of a weight (upload, optimiser steps, EMA), so that packed copies know when they are stale.

@@ -59,6 +59,17 @@ void ReferenceBackend<T>::download(const Tensor& tensor, void* target, size_t of
 }
 
 template <typename T>
+void ReferenceBackend<T>::copy(const Tensor& source, const Tensor& target, size_t count) {
+  std::memcpy(bytes_at(target, 0), bytes_at(source, 0), count * size_of(source->dtype));
+  ++cpu_storage(target).version;
+}
+
+template <typename T>
+void ReferenceBackend<T>::swap(const Tensor& a, const Tensor& b) {
+  cpu_storage(a).swap_elements(cpu_storage(b));
+}
+
+template <typename T>
 std::unique_ptr<BlockTape> ReferenceBackend<T>::make_tape(const BlockParams& params, int64_t batch) {
   return std::make_unique<reference::Tape<T>>(params.shapes, batch);
 }

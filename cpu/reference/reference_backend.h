@@ -18,6 +18,8 @@ class ReferenceBackend : public Backend {
   Tensor allocate(DType dtype, size_t count) override;
   void upload(const Tensor& tensor, const void* source, size_t offset, size_t count) override;
   void download(const Tensor& tensor, void* target, size_t offset, size_t count) override;
+  void copy(const Tensor& source, const Tensor& target, size_t count) override;
+  void swap(const Tensor& a, const Tensor& b) override;
   std::unique_ptr<BlockTape> make_tape(const BlockParams& params, int64_t batch) override;
   bool observe(Observer observer) override;
 
