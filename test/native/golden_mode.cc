@@ -31,7 +31,8 @@ struct Golden {
   /// Row by row (of the last dimension): in double within 1e-12 of the row's largest magnitude; in float within three
   /// times PyTorch's own float32 error of the tensor, or 1e-6 of the row's largest magnitude.
   /// The printed error is the worst row's fraction of its bound. A tensor stored only as float32 is compared at 1e-7.
-  void check(const std::string& name, const std::vector<double>& actual) const {
+  /// `rounding`: what cancellation inside PyTorch's own formula may leave, absolute.
+  void check(const std::string& name, const std::vector<double>& actual, double rounding = 0) const {
     const std::string title = "golden " + who + " " + name;
     if (!report.selects(title)) return;
     const GoldenTensor& exact = at(name + ".f64");
@@ -49,7 +50,7 @@ struct Golden {
       for (size_t i = row; i < row + width; ++i) {
         const double error = std::abs(actual[i] - exact.values[i]);
         if (error == 0) continue;
-        const double fraction = error / (3 * official_error + tolerance * scale);
+        const double fraction = error / (3 * official_error + tolerance * scale + rounding);
         if (!(fraction <= worst)) worst = fraction;
       }
     }
@@ -227,12 +228,14 @@ void check_loss(const Golden& golden, Backend& on, LossType type, const std::str
   const auto stats = download_doubles(on, row_stats);
   for (size_t row = 0; row < stats.size(); row += kRowStats) losses.push_back(stats[row + kLmLoss]);
   golden.check("loss." + name + ".loss", losses);
-  golden.check("loss." + name + ".grad", download_doubles(on, grad_logits));
+  // At logits of 1e4 the gradient is a difference of terms near 1e-4 that agree in seven digits.
+  golden.check("loss." + name + ".grad", download_doubles(on, grad_logits), 1e-19);
 }
 
 /// The Q-continue loss is the binary cross-entropy against a given target.
 void check_bce(const Golden& golden, Backend& on) {
-  const auto& logits = golden.values("bce.logits");
+  // bce.logits holds these rounded to float32, but PyTorch's float64 run started from the decimals.
+  const std::vector<double> logits = {-1e4, -100, -5, -1e-3, 0, 1e-3, 5, 100, 1e4};
   const auto batch = static_cast<int64_t>(logits.size());
   const Shapes shapes = {1, 0, 1, 1, 1, 1, 0};
   std::vector<double> q;  // [B, 2]

@@ -231,6 +231,17 @@ void add_carry_cases(std::vector<OpCase>& cases, const Size& size) {
     on.measure([&] { on.backend.gather_rows(on.batch(), width, table, ids, rows); });
     on.row_result("rows", rows);
   });
+  add("copy", [=](Fixture& on) {
+    const Tensor source = on.per_row("source", s.T), target = on.output(on.batch() * s.T);
+    on.measure([&] { on.backend.copy(source, target, source->count); });
+    on.row_result("target", target);
+  });
+  add("swap", [=](Fixture& on) {
+    const Tensor a = on.per_row("a", s.T), b = on.per_row("b", s.T);
+    on.measure([&] { on.backend.swap(a, b); });
+    on.row_result("a", a);
+    on.row_result("b", b);
+  });
   add("compact_rows", [=](Fixture& on) {
     std::vector<int32_t> keep;
     for (int32_t row = 0; row < on.batch(); ++row)
