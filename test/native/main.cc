@@ -15,6 +15,7 @@ using hrm::optable::Report;
 const std::map<std::string, void (*)(const Options&, Report&)> kModes = {
     {"test", hrm::optable::run_test},
     {"grad", hrm::optable::run_grad},
+    {"model-grad", hrm::optable::run_model_grad},
     {"perf", hrm::optable::run_perf},
     {"golden", hrm::optable::run_golden},
 };
