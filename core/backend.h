@@ -70,9 +70,9 @@ struct HeadWeights {
 /// What a block needs besides its weights.
 struct BlockParams {
   Shapes shapes;
-  bool rope;         // rotate q and k (else positions are learned and part of the input)
+  bool rope;  // rotate q and k (else positions are learned and part of the input)
   double rope_theta;
-  double norm_eps;   // RMSNorm epsilon
+  double norm_eps;  // RMSNorm epsilon
 };
 
 /// Activations that one block forward keeps for its backward; made by make_tape(), content private to the backend.
@@ -120,6 +120,10 @@ class Backend {
   /// Copies `count` elements of the tensor's dtype from the host, to element `offset` on. Repacks weights lazily.
   virtual void upload(const Tensor& tensor, const void* source, size_t offset, size_t count) = 0;
   virtual void download(const Tensor& tensor, void* target, size_t offset, size_t count) = 0;
+  /// target[0..count) <- source[0..count), same dtype.
+  virtual void copy(const Tensor& source, const Tensor& target, size_t count) = 0;
+  /// Exchanges the contents of two tensors of equal dtype and count.
+  virtual void swap(const Tensor& a, const Tensor& b) = 0;
   virtual std::unique_ptr<BlockTape> make_tape(const BlockParams& params, int64_t batch) = 0;
 
   /// Issues `body`. A graph backend captures it once per key and replays it; a CPU runs it.
@@ -159,7 +163,8 @@ class Backend {
 
   // --- forward -----------------------------------------------------------------------------------------------
   /// rows[b] <- table[ids[b]].   table: [N, E] real; ids: [B] i32; rows: [B, E]
-  virtual void gather_rows(int64_t batch, int64_t width, const Tensor& table, const Tensor& ids, const Tensor& rows) = 0;
+  virtual void gather_rows(int64_t batch, int64_t width, const Tensor& table, const Tensor& ids,
+                           const Tensor& rows) = 0;
   /// x <- sqrt(D) * [puzzle rows, zero-padded to P*D ; token embeddings], with learned positions
   /// x <- sqrt(D) * 0.707106781 * ([…] + positions).
   ///   tokens: [B, T] i32; puzzle_rows: [B, E], empty if E == 0; x: [B, S, D]

@@ -37,7 +37,7 @@ export interface NativeEngineOptions {
 export interface NativeTrainOptions {
   /** Rows of every batch, B. */
   batchSize: number
-  /** Length of the schedule in steps; steps beyond it are refused. */
+  /** Length of the schedule in steps. */
   totalSteps: number
   lr: number
   lrMinRatio: number
@@ -52,8 +52,6 @@ export interface NativeTrainOptions {
   ema: number
   /** The decay of step t is min(ema, (1 + t) / (emaWarmup + t)); 0 = no warm-up. */
   emaWarmup: number
-  /** What a non-finite loss or gradient does: `stop` rejects, `skip` drops the update and resets the carry. */
-  onNonFinite: 'stop' | 'skip'
   /** Seed of the exploration draws. */
   seed: number
 }
@@ -92,7 +90,7 @@ export interface NativeStepResult {
   loss: number
   /** L2 norm of all dense gradients of loss / B. */
   gradNorm: number
-  /** Name of the first non-finite tensor when the update was dropped, else ''. */
+  /** The first non-finite tensor ('loss', 'grad.…' or a weight), else ''; then no update was applied and every slot restarts. */
   nonFinite: string
   metrics: NativeMetricSums
 }
@@ -136,7 +134,9 @@ export interface NativeSegmentResult {
 /** Inference carry of up to `capacity` rows. Sessions share the engine's weights. */
 export interface NativeSession {
   segment(options: NativeSegmentOptions): Promise<NativeSegmentResult>
-  /** Frees the carry at once; later calls reject with ERR_HRM_DISPOSED. */
+  /** Carry or last logits of this session by trace name, over its whole capacity. */
+  read(name: string): Promise<Float32Array | Float64Array | Int32Array | Uint8Array>
+  /** Frees the carry once queued segments are done; later calls reject with ERR_HRM_DISPOSED. Idempotent. */
   close(): void
 }
 
@@ -176,7 +176,7 @@ export interface NativeEngine {
   endTraining(): Promise<void>
   /** Exchanges weights and their moving averages (a second call restores them). */
   swapEma(): Promise<void>
-  openSession(capacity: number): NativeSession
+  openSession(capacity: number): Promise<NativeSession>
   /** Frees everything once queued work is done; later calls reject with ERR_HRM_DISPOSED. Idempotent. */
   dispose(): void
 }
@@ -189,8 +189,8 @@ export interface NativeDebug {
   takeStages(engine: NativeEngine): Promise<[string, Float64Array | Float32Array][]>
   /** lr of a step by the warm-up + cosine schedule. */
   learningRate(step: number, base: number, warmup: number, total: number, minRatio: number): number
-  /** n values of the variance-compensated truncated normal, from uniforms in [0,1) when given. */
-  truncatedNormal(std: number, seed: number, count: number, uniforms?: Float64Array): Float64Array
+  /** The variance-compensated truncated normal: `count` seeded values, or one for each u in [erf(-√2), erf(√2)]. */
+  truncatedNormal(std: number, seed: number, count: number, u?: Float64Array): Float64Array
   /** Philox4x32-10: four words for (key, counter). */
   philox(key: [number, number], counter: [number, number, number, number]): Uint32Array
   /** Runs a throughput micro-benchmark of fused multiply-adds: GFLOP/s over `threads` threads. */

@@ -1,0 +1,31 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace hrm {
+
+struct BackendOptions {
+  std::string device = "cpu";
+  int threads = 0;  // 0: as many cores as the process may use
+  bool double_precision = false;
+  std::string isa;  // "": the best the CPU has
+};
+
+/// Throws ERR_HRM_NO_DEVICE where the device or instruction set is absent.
+std::unique_ptr<Backend> select_backend(const BackendOptions& options);
+
+struct CpuFeatures {
+  std::string isa;                // the best
+  std::vector<std::string> isas;  // all usable ones
+  int threads;
+};
+
+CpuFeatures cpu_features();
+
+/// Fused multiply-add throughput of this CPU in GFLOP/s, measured over `milliseconds`.
+double measure_peak_gflops(const std::string& isa, int threads, double milliseconds);
+
+}  // namespace hrm

@@ -1,0 +1,57 @@
+#include "core/os.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace hrm {
+
+namespace {
+
+[[noreturn]] void fail(const char* operation, const std::string& path) {
+  throw Error("ERR_HRM_IO", std::string("[") + operation + "] " + path + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) fail("map", path);
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) {
+    ::close(descriptor);
+    fail("map", path);
+  }
+  size_ = static_cast<size_t>(status.st_size);
+  if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  ::close(descriptor);
+  if (data_ == MAP_FAILED) {
+    data_ = nullptr;
+    fail("map", path);
+  }
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(data_, size_);
+}
+
+std::unique_ptr<FileLock> FileLock::try_acquire(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) fail("lock", path);
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return std::unique_ptr<FileLock>(new FileLock(descriptor));
+  const bool held = errno == EWOULDBLOCK;
+  ::close(descriptor);
+  if (!held) fail("lock", path);
+  return nullptr;
+}
+
+FileLock::~FileLock() { ::close(descriptor_); }
+
+}  // namespace hrm

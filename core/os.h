@@ -1,0 +1,38 @@
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace hrm {
+
+/// A file mapped read-only; unmapped with the last reference.
+class MappedFile {
+ public:
+  /// Throws ERR_HRM_IO naming the path.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  const void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// An exclusive advisory lock on a file, given up with the object or with the process, however it ends.
+class FileLock {
+ public:
+  /// Creates the file if need be; null when another process holds the lock. Throws ERR_HRM_IO naming the path.
+  static std::unique_ptr<FileLock> try_acquire(const std::string& path);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  explicit FileLock(int descriptor) : descriptor_(descriptor) {}
+  int descriptor_;
+};
+
+}  // namespace hrm

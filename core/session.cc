@@ -1,0 +1,103 @@
+#include "core/session.h"
+
+#include <numeric>
+#include <string>
+
+#include "core/error.h"
+
+namespace hrm {
+
+Session::Session(const Model& model, int64_t capacity)
+    : model_(model), backend_(model.backend()), carry_(model, capacity, true) {
+  const Shapes& s = model.shapes();
+  const DType real = backend_.real();
+  const auto allocate = [&](DType dtype, int64_t count) {
+    return backend_.allocate(dtype, static_cast<size_t>(count));
+  };
+  if (s.E > 0) puzzle_rows_ = allocate(real, capacity * s.E);
+  x_ = allocate(real, capacity * s.S() * s.D);
+  logits_ = allocate(real, capacity * s.T * s.V);
+  q_ = allocate(real, capacity * 2);
+  predictions_ = allocate(DType::i32, capacity * s.T);
+  row_stats_ = allocate(DType::f64, capacity * kRowStats);
+}
+
+SegmentResult Session::segment(const SegmentRequest& request) {
+  const Shapes& s = model_.shapes();
+  const int64_t n = request.rows;
+  const bool labelled = !request.batch.labels.empty();
+  if (n < 1 || n > carry_.capacity())
+    throw Error("ERR_HRM_SHAPE",
+                "[segment] expected 1 to " + std::to_string(carry_.capacity()) + " rows, got " + std::to_string(n));
+  if (request.reset.size() != static_cast<size_t>(n))
+    throw Error("ERR_HRM_SHAPE", "[segment] expected " + std::to_string(n) + " reset flags, got " +
+                                     std::to_string(request.reset.size()));
+  check_batch(model_, request.batch, n, labelled);
+  int64_t kept = rows_;
+  if (request.keep) {
+    int64_t previous = -1;
+    for (const int32_t slot : *request.keep) {
+      if (slot <= previous || slot >= rows_)
+        throw Error("ERR_HRM_ARGUMENT", "[segment] expected ascending slots below " + std::to_string(rows_) +
+                                            " to keep, got " + std::to_string(slot));
+      previous = slot;
+    }
+    kept = static_cast<int64_t>(request.keep->size());
+  }
+  for (int64_t b = kept; b < n; ++b)
+    if (!request.reset[static_cast<size_t>(b)])
+      throw Error("ERR_HRM_ARGUMENT",
+                  "[segment] expected slot " + std::to_string(b) + " to be reset, as it was not in use; got reset = 0");
+
+  if (request.keep) carry_.compact(*request.keep);
+  rows_ = n;
+  carry_.set_halted(request.reset);
+  carry_.replace_halted(request.batch, n);
+  const States& z = carry_.states();
+  if (s.E > 0) backend_.gather_rows(n, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
+  model_.embed(n, carry_.inputs(), puzzle_rows_, x_);
+  model_.think(n, z, x_);
+  model_.last_update(n, z, x_, nullptr);
+  model_.readout(n, z.h, logits_, q_);
+  backend_.argmax(s, n, logits_, predictions_);
+  backend_.halt(n, model_.config().halt_max_segments, q_, {}, carry_.steps(), carry_.halted());
+  if (labelled) backend_.loss(s, n, model_.config().loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
+
+  const auto rows = static_cast<size_t>(n);
+  SegmentResult result;
+  result.tokens.resize(rows * static_cast<size_t>(s.T));
+  backend_.download(predictions_, result.tokens.data(), 0, result.tokens.size());
+  result.steps.resize(rows);
+  backend_.download(carry_.steps(), result.steps.data(), 0, rows);
+  const auto split_q = [&](const auto& q) {
+    for (size_t b = 0; b < rows; ++b) {
+      result.q_halt.push_back(static_cast<float>(q[2 * b]));
+      result.q_continue.push_back(static_cast<float>(q[2 * b + 1]));
+    }
+  };
+  if (q_->dtype == DType::f64) {
+    std::vector<double> q(rows * 2);
+    backend_.download(q_, q.data(), 0, q.size());
+    split_q(q);
+  } else {
+    std::vector<float> q(rows * 2);
+    backend_.download(q_, q.data(), 0, q.size());
+    split_q(q);
+  }
+  if (labelled) {
+    result.row_stats.resize(rows * kRowStats);
+    backend_.download(row_stats_, result.row_stats.data(), 0, result.row_stats.size());
+  }
+  return result;
+}
+
+std::vector<NamedTensor> Session::trace_tensors() const {
+  const Shapes& s = model_.shapes();
+  const int64_t B = carry_.capacity();
+  std::vector<NamedTensor> named = carry_.tensors();
+  named.push_back({"last.logits", {B, s.T, s.V}, logits_});
+  named.push_back({"last.q_logits", {B, 2}, q_});
+  return named;
+}
+
+}  // namespace hrm

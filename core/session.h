@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/carry.h"
+#include "core/model.h"
+
+namespace hrm {
+
+struct SegmentRequest {
+  int64_t rows;                              // n, active slots 0 … n-1
+  std::vector<uint8_t> reset;                // [n], != 0: start the slot afresh with the example below
+  Batch batch;                               // [n, T], read only where reset; labels empty without evaluation
+  std::optional<std::vector<int32_t>> keep;  // slots of the previous segment that become slots 0 …, ascending
+};
+
+struct SegmentResult {
+  std::vector<int32_t> tokens;            // [n, T] argmax
+  std::vector<float> q_halt, q_continue;  // [n] logits
+  std::vector<int32_t> steps;             // [n] segments since reset
+  std::vector<double> row_stats;          // [n, kRowStats], empty without labels
+};
+
+/// Inference: up to `capacity` sequences, each with its own carry, one segment at a time. The caller decides which
+/// slots start afresh, continue or leave; a slot's result does not depend on the others.
+class Session {
+ public:
+  Session(const Model& model, int64_t capacity);
+  SegmentResult segment(const SegmentRequest& request);
+  /// Carry and last logits with their trace names.
+  std::vector<NamedTensor> trace_tensors() const;
+
+ private:
+  const Model& model_;
+  Backend& backend_;
+  Carry carry_;
+  int64_t rows_ = 0;
+  Tensor puzzle_rows_, x_, logits_, q_, predictions_, row_stats_;
+};
+
+}  // namespace hrm

@@ -1,0 +1,275 @@
+#include "core/trainer.h"
+
+#include <array>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/philox.h"
+
+namespace hrm {
+
+namespace {
+
+enum RecordKey : uint64_t { kPrepare, kForward, kBootstrap, kBackward, kUpdate };
+
+const TrainConfig& validated(const TrainConfig& config) {
+  config.validate();
+  return config;
+}
+
+}  // namespace
+
+Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
+    : model_(model),
+      backend_(model.backend()),
+      config_(validated(config)),
+      batch_(config.batch_size),
+      step_(step),
+      act_(model.config().halt_max_segments > 1),
+      carry_(model, config.batch_size, true),
+      tape_(model.make_tape(config.batch_size)) {
+  const Shapes& s = model_.shapes();
+  const DType real = backend_.real();
+  const auto allocate = [&](DType dtype, int64_t count) {
+    return backend_.allocate(dtype, static_cast<size_t>(count));
+  };
+  const int64_t B = batch_;
+  if (act_) next_ = model_.allocate_states(B);
+  if (s.E > 0) {
+    puzzle_rows_ = allocate(real, B * s.E);
+    grad_puzzle_rows_ = allocate(real, B * s.E);
+  }
+  x_ = allocate(real, B * s.S() * s.D);
+  grad_ = allocate(real, B * s.S() * s.D);
+  logits_ = allocate(real, B * s.T * s.V);
+  grad_logits_ = allocate(real, B * s.T * s.V);
+  q_ = allocate(real, B * 2);
+  grad_q_ = allocate(real, B * 2);
+  if (act_) {
+    next_q_ = allocate(real, B * 2);
+    target_ = allocate(real, B);
+    min_steps_ = allocate(DType::i32, B);
+  }
+  row_stats_ = allocate(DType::f64, B * kRowStats);
+  hyper_ = allocate(DType::f64, kHyperCount);
+
+  grads_ = model_.allocate_weights();
+  m_ = model_.allocate_weights();
+  v_ = model_.allocate_weights();
+  weight_list_ = model_.name_weights(model_.weights());
+  grad_list_ = model_.name_weights(grads_);
+  m_list_ = model_.name_weights(m_);
+  v_list_ = model_.name_weights(v_);
+  grad_sums_ = allocate(DType::f64, static_cast<int64_t>(grad_list_.size()) + 1);
+  if (config_.ema > 0) {
+    average_ = model_.allocate_weights();
+    average_list_ = model_.name_weights(average_);
+    if (model_.puzzle_table()) {
+      average_puzzle_table_ = backend_.allocate(real, model_.puzzle_table()->count);
+      average_list_.push_back(
+          {"inner.puzzle_emb.weights", {model_.config().num_puzzle_identifiers, s.E}, average_puzzle_table_});
+    }
+    std::vector<NamedTensor> sources = weight_list_;
+    if (model_.puzzle_table()) sources.push_back({"", {}, model_.puzzle_table()});
+    for (size_t i = 0; i < average_list_.size(); ++i)
+      backend_.copy(sources[i].tensor, average_list_[i].tensor, sources[i].tensor->count);
+  }
+}
+
+StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) {
+  check_batch(model_, batch, batch_, true);
+  ++step_;
+  prepare(batch);
+  forward(draws);
+  if (act_) bootstrap();
+  backward();
+  // Data-parallel training would reduce gradients and sparse rows across devices here: complete, not yet applied.
+  StepResult result = summarise();
+  if (result.non_finite.empty())
+    update();
+  else
+    carry_.set_halted(std::vector<uint8_t>(static_cast<size_t>(batch_), 1));
+  return result;
+}
+
+void Trainer::prepare(const Batch& batch) {
+  carry_.replace_halted(batch, batch_);
+  backend_.record(kPrepare, [&] {
+    const Shapes& s = model_.shapes();
+    if (s.E > 0) backend_.gather_rows(batch_, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
+    model_.embed(batch_, carry_.inputs(), puzzle_rows_, x_);
+    model_.think(batch_, carry_.states(), x_);
+  });
+}
+
+void Trainer::forward(const std::optional<Draws>& draws) {
+  if (act_) {
+    const std::vector<int32_t> explored = min_steps(draws);
+    backend_.upload(min_steps_, explored.data(), 0, explored.size());
+  }
+  backend_.record(kForward, [&] {
+    const States& z = carry_.states();
+    model_.last_update(batch_, z, x_, &tape_);
+    model_.readout(batch_, z.h, logits_, q_);
+    backend_.halt(batch_, model_.config().halt_max_segments, q_, min_steps_, carry_.steps(), carry_.halted());
+  });
+}
+
+// Exploration (paper, ACT): with probability epsilon a fresh minimum of 2 … M_max segments holds for this decision.
+std::vector<int32_t> Trainer::min_steps(const std::optional<Draws>& draws) const {
+  const double probability = model_.config().halt_exploration_prob;
+  const auto choices = static_cast<uint64_t>(model_.config().halt_max_segments - 1);
+  std::vector<int32_t> minimum(static_cast<size_t>(batch_));
+  for (size_t b = 0; b < minimum.size(); ++b) {
+    const auto words =
+        philox_draw(config_.seed, PhiloxStream::exploration, static_cast<uint32_t>(b), static_cast<uint64_t>(step_));
+    const float u = draws ? draws->u[b] : uniform_float(words[0]);
+    const int32_t drawn = draws ? draws->min_steps[b] : 2 + static_cast<int32_t>(words[1] * choices >> 32);
+    minimum[b] = u < static_cast<float>(probability) ? drawn : 0;
+  }
+  return minimum;
+}
+
+void Trainer::bootstrap() {
+  backend_.record(kBootstrap, [&] {
+    const States& z = carry_.states();
+    backend_.copy(z.h, next_.h, z.h->count);
+    backend_.copy(z.l, next_.l, z.l->count);
+    model_.think(batch_, next_, x_);
+    model_.last_update(batch_, next_, x_, nullptr);
+    model_.readout(batch_, next_.h, {}, next_q_);
+    backend_.q_continue_target(batch_, model_.config().halt_max_segments, next_q_, carry_.steps(), target_);
+  });
+}
+
+void Trainer::backward() {
+  backend_.record(kBackward, [&] {
+    backend_.loss(model_.shapes(), batch_, model_.config().loss_type, 1 / static_cast<double>(batch_), logits_, q_,
+                  carry_.labels(), target_, row_stats_, grad_logits_, grad_q_);
+    model_.backward(batch_, carry_.inputs(), carry_.states().h, grad_logits_, grad_q_, tape_, grad_, grads_,
+                    grad_puzzle_rows_);
+    for (size_t i = 0; i < grad_list_.size(); ++i) backend_.sum_squares(grad_list_[i].tensor, grad_sums_, i);
+    if (grad_puzzle_rows_) backend_.sum_squares(grad_puzzle_rows_, grad_sums_, grad_list_.size());
+  });
+}
+
+void Trainer::update() {
+  const double ema = ema_decay(step_, config_.ema, config_.ema_warmup);
+  const auto rate = [&](double base) {
+    return learning_rate(step_, base, config_.lr_warmup_steps, config_.total_steps, config_.lr_min_ratio);
+  };
+  std::array<double, kHyperCount> hyper{};
+  hyper[kLearningRate] = rate(config_.lr);
+  hyper[kPuzzleLearningRate] = rate(config_.puzzle_emb_lr);
+  hyper[kStep] = static_cast<double>(step_);
+  hyper[kEmaDecay] = ema;
+  backend_.upload(hyper_, hyper.data(), 0, hyper.size());
+  backend_.record(kUpdate, [&] {
+    if (grad_puzzle_rows_)
+      backend_.sign_sgd(batch_, model_.shapes().E, config_.puzzle_emb_weight_decay, hyper_, model_.puzzle_table(),
+                        carry_.puzzle_ids(), grad_puzzle_rows_);
+    for (size_t i = 0; i < weight_list_.size(); ++i)
+      backend_.adam_atan2(config_.adam, hyper_, weight_list_[i].tensor, grad_list_[i].tensor, m_list_[i].tensor,
+                          v_list_[i].tensor);
+    if (average_list_.empty()) return;
+    for (size_t i = 0; i < weight_list_.size(); ++i)
+      backend_.ema(hyper_, average_list_[i].tensor, weight_list_[i].tensor);
+    if (average_puzzle_table_) backend_.ema(hyper_, average_puzzle_table_, model_.puzzle_table());
+  });
+}
+
+StepResult Trainer::summarise() const {
+  const auto rows = static_cast<size_t>(batch_);
+  std::vector<double> stats(rows * kRowStats), sums(grad_list_.size() + 1);
+  std::vector<int32_t> steps(rows);
+  std::vector<uint8_t> halted(rows);
+  backend_.download(row_stats_, stats.data(), 0, stats.size());
+  backend_.download(grad_sums_, sums.data(), 0, sums.size());
+  backend_.download(carry_.steps(), steps.data(), 0, rows);
+  backend_.download(carry_.halted(), halted.data(), 0, rows);
+  std::vector<double> q(rows * 2);
+  if (q_->dtype == DType::f64) {
+    backend_.download(q_, q.data(), 0, q.size());
+  } else {
+    std::vector<float> narrow(rows * 2);
+    backend_.download(q_, narrow.data(), 0, narrow.size());
+    q.assign(narrow.begin(), narrow.end());
+  }
+
+  StepResult result{
+      .step = step_,
+      .lr = learning_rate(step_, config_.lr, config_.lr_warmup_steps, config_.total_steps, config_.lr_min_ratio),
+      .loss = 0,
+      .grad_norm = 0,
+      .non_finite = {},
+      .metrics = {}};
+  MetricSums& metrics = result.metrics;
+  for (size_t b = 0; b < rows; ++b) {
+    const double* row = &stats[b * kRowStats];
+    metrics.lm_loss += row[kLmLoss];
+    metrics.q_halt_loss += row[kQHaltLoss];
+    metrics.q_continue_loss += row[kQContinueLoss];
+    if (!halted[b] || row[kLabelCount] == 0) continue;
+    const bool correct = row[kRowCorrect] != 0;
+    metrics.count += 1;
+    metrics.accuracy += row[kCorrectCount] / row[kLabelCount];
+    metrics.exact_accuracy += correct;
+    metrics.q_halt_accuracy += (q[2 * b] >= 0) == correct;
+    metrics.steps += steps[b];
+  }
+  result.loss = metrics.lm_loss + (metrics.q_halt_loss + metrics.q_continue_loss) / 2;
+  double squares = 0;
+  for (size_t i = 0; i < grad_list_.size(); ++i) squares += sums[i];
+  result.grad_norm = std::sqrt(squares);
+  result.non_finite = find_non_finite(result, sums);
+  return result;
+}
+
+std::string Trainer::find_non_finite(const StepResult& result, const std::vector<double>& sums) const {
+  const double puzzle_sum = grad_puzzle_rows_ ? sums.back() : 0;
+  if (std::isfinite(result.loss) && std::isfinite(result.grad_norm) && std::isfinite(puzzle_sum)) return {};
+  // A bad weight explains everything that follows from it, so weights are searched first; only now, as it costs a pass.
+  const Tensor sum = backend_.allocate(DType::f64, 1);
+  for (const NamedTensor& weight : model_.tensors()) {
+    backend_.sum_squares(weight.tensor, sum, 0);
+    double value;
+    backend_.download(sum, &value, 0, 1);
+    if (!std::isfinite(value)) return weight.name;
+  }
+  if (!std::isfinite(result.loss)) return "loss";
+  for (size_t i = 0; i < grad_list_.size(); ++i)
+    if (!std::isfinite(sums[i])) return "grad." + grad_list_[i].name;
+  return "grad.inner.puzzle_emb.local_weights";
+}
+
+void Trainer::swap_ema() {
+  for (size_t i = 0; i < average_list_.size(); ++i)
+    backend_.swap(i < weight_list_.size() ? weight_list_[i].tensor : model_.puzzle_table(), average_list_[i].tensor);
+}
+
+std::vector<NamedTensor> Trainer::state_tensors() const {
+  std::vector<NamedTensor> named;
+  const auto append = [&](const char* prefix, const std::vector<NamedTensor>& list) {
+    for (const NamedTensor& entry : list) named.push_back({prefix + entry.name, entry.shape, entry.tensor});
+  };
+  append("optimizer.m.", m_list_);
+  append("optimizer.v.", v_list_);
+  append("ema.", average_list_);
+  append("", carry_.tensors());
+  return named;
+}
+
+std::vector<NamedTensor> Trainer::trace_tensors() const {
+  const Shapes& s = model_.shapes();
+  const int64_t B = batch_;
+  std::vector<NamedTensor> named;
+  for (const NamedTensor& grad : grad_list_) named.push_back({"grad." + grad.name, grad.shape, grad.tensor});
+  if (grad_puzzle_rows_) named.push_back({"grad.inner.puzzle_emb.local_weights", {B, s.E}, grad_puzzle_rows_});
+  named.push_back({"last.logits", {B, s.T, s.V}, logits_});
+  named.push_back({"last.q_logits", {B, 2}, q_});
+  if (target_) named.push_back({"last.target_q_continue", {B}, target_});
+  named.push_back({"last.row_stats", {B, kRowStats}, row_stats_});
+  return named;
+}
+
+}  // namespace hrm

@@ -1,0 +1,49 @@
+#pragma once
+// The carry between segments: reset, replacement, halting decision, Q-continue target.
+// Source: HRM models/hrm/hrm_act_v1.py HierarchicalReasoningModel_ACTV1.forward
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace hrm::reference {
+
+/// state: [B, S, D]; init: [D]
+template <typename T>
+void reset_state(int64_t batch, int64_t positions, int64_t width, const uint8_t* halted, const T* init, T* state) {
+  for (int64_t b = 0; b < batch; ++b)
+    if (halted[b])
+      for (int64_t s = 0; s < positions; ++s) std::copy_n(init, width, state + (b * positions + s) * width);
+}
+
+/// q: [B, 2]; min_steps: [B] or null in evaluation; steps, halted: [B]
+template <typename T>
+void halt(int64_t batch, int64_t max_steps, const T* q, const int32_t* min_steps, int32_t* steps, uint8_t* halted) {
+  for (int64_t b = 0; b < batch; ++b) {
+    steps[b] += 1;
+    bool stop = steps[b] >= max_steps;
+    if (min_steps && max_steps > 1) stop = (stop || q[b * 2] > q[b * 2 + 1]) && steps[b] >= min_steps[b];
+    halted[b] = stop;
+  }
+}
+
+/// next_q: [B, 2]; steps: [B]; target: [B]
+template <typename T>
+void q_continue_target(int64_t batch, int64_t max_steps, const T* next_q, const int32_t* steps, T* target) {
+  for (int64_t b = 0; b < batch; ++b) {
+    const T halt = next_q[b * 2], go_on = next_q[b * 2 + 1];
+    const T best = steps[b] >= max_steps ? halt : std::max(halt, go_on);
+    target[b] = T(1) / (T(1) + std::exp(-best));
+  }
+}
+
+/// In place: row i <- row keep[i], keep ascending, so no row is read after it was overwritten.
+inline void compact_rows(std::span<const int32_t> keep, size_t row_bytes, unsigned char* rows) {
+  for (size_t i = 0; i < keep.size(); ++i)
+    if (static_cast<size_t>(keep[i]) != i)
+      std::memcpy(rows + i * row_bytes, rows + static_cast<size_t>(keep[i]) * row_bytes, row_bytes);
+}
+
+}  // namespace hrm::reference

@@ -1,0 +1,66 @@
+#pragma once
+// Host memory of the CPU backends.
+
+#include <cstring>
+#include <limits>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "core/backend.h"
+#include "core/error.h"
+
+namespace hrm {
+
+/// Zero-filled host memory, aligned to a cache line.
+struct CpuStorage : Storage {
+  static constexpr size_t kAlignment = 64;  // bytes: a cache line, and an AVX-512 register
+
+  CpuStorage(DType dtype, size_t count) : Storage(dtype, count), bytes_(allocate(dtype, count)) {}
+  ~CpuStorage() override { ::operator delete(bytes_, std::align_val_t(kAlignment)); }
+  CpuStorage(const CpuStorage&) = delete;
+  CpuStorage& operator=(const CpuStorage&) = delete;
+
+  template <typename T>
+  T* data() const {
+    return static_cast<T*>(bytes_);
+  }
+
+  /// Exchanges the elements with those of a storage of the same dtype and count.
+  void swap_elements(CpuStorage& other) {
+    std::swap(bytes_, other.bytes_);
+    ++version;
+    ++other.version;
+  }
+
+  /// Raised by every write of a weight (upload, optimiser steps, EMA), so that packed copies know when they are stale.
+  uint64_t version = 0;
+
+ private:
+  static void* allocate(DType dtype, size_t count) {
+    void* memory = nullptr;
+    const bool fits = count <= std::numeric_limits<size_t>::max() / size_of(dtype) - kAlignment;
+    const size_t bytes = fits ? count * size_of(dtype) : 0;
+    if (fits) memory = ::operator new(bytes, std::align_val_t(kAlignment), std::nothrow);
+    if (memory == nullptr) {
+      const std::string wanted = std::to_string(count) + " elements of " + std::to_string(size_of(dtype)) + " bytes";
+      throw Error("ERR_HRM_OUT_OF_MEMORY", "[allocate] expected room for " + wanted +
+                                               (fits ? " (" + std::to_string(bytes) + " bytes)" : "") +
+                                               ", got none; use a smaller batch or model");
+    }
+    std::memset(memory, 0, bytes);
+    return memory;
+  }
+
+  void* bytes_;
+};
+
+inline CpuStorage& cpu_storage(const Tensor& tensor) { return static_cast<CpuStorage&>(*tensor); }
+
+/// The elements of a tensor made by a CPU backend; null for an absent one.
+template <typename T>
+T* data_of(const Tensor& tensor) {
+  return tensor ? cpu_storage(tensor).data<T>() : nullptr;
+}
+
+}  // namespace hrm
