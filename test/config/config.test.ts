@@ -17,7 +17,7 @@ import {
   roundHalfEven,
   swigluInnerSize,
   toOfficial,
-} from '../../lib/config.js'
+} from '#dist/config.js'
 
 /** Asserts an ERR_HRM_CONFIG with these details and a text of the package's form. */
 function refuses(t: Test, body: () => unknown, details: Record<string, unknown> = {}, name = 'is refused') {

@@ -1,0 +1,17 @@
+import type { NativeConfig } from '#dist/native.js'
+
+/**
+ * Arithmetic of the model in floating-point operations (a fused multiply-add is two), matrix products only, per example.
+ *
+ * Block forward: 2·(4D² + 3DF)·S for the linear layers and 4·S²·D for attention. A segment is every cycle's blocks; a
+ * training step is two segments (the second one bootstraps the Q target) and the backward of one L and one H update, at
+ * twice their forward.
+ */
+export function flops(config: NativeConfig): { segment: number; trainStep: number } {
+  const hidden = config.hiddenSize
+  const inner = Math.ceil(Math.round((config.expansion * hidden * 2) / 3) / 256) * 256
+  const positions = config.seqLen + Math.ceil(config.puzzleEmbNdim / hidden)
+  const block = 2 * (4 * hidden * hidden + 3 * hidden * inner) * positions + 4 * positions * positions * hidden
+  const segment = block * config.hCycles * (config.lCycles * config.lLayers + config.hLayers)
+  return { segment, trainStep: 2 * segment + 2 * block * (config.lLayers + config.hLayers) }
+}
