@@ -1,5 +1,5 @@
 import { fromNative, HRMError } from './errors.js'
-import type { NativeEngine, NativeSegmentOptions, NativeSegmentResult, NativeSession } from './native.js'
+import type { NativeEngine, NativeSegmentOptions, NativeSegmentResult } from './native.js'
 
 interface Waiter {
   exclusive: boolean
@@ -107,23 +107,11 @@ export class Engine {
     }
   }
 
-  openSession(op: string, capacity: number): Session {
-    this.assertLive(op)
-    let session: NativeSession
-    try {
-      session = this.#native.openSession(capacity)
-    } catch (error) {
-      throw fromNative(error)
-    }
+  /** Opens a session for `capacity` rows. */
+  async openSession(op: string, capacity: number): Promise<Session> {
+    const session = await this.call(op, (native) => native.openSession(capacity))
     return {
-      segment: async (options) => {
-        this.assertLive(op)
-        try {
-          return await session.segment(options)
-        } catch (error) {
-          throw fromNative(error)
-        }
-      },
+      segment: (options) => this.call(op, () => session.segment(options)),
       close: () => session.close(),
     }
   }

@@ -65,7 +65,7 @@ export async function evaluateSets(
 ): Promise<EvalSets> {
   const sums = new Map(dataset.sets(plan.split).map(({ name }) => [name, new EvalSums()]))
   const examples = plan.maxExamples > 0 ? { maxExamples: plan.maxExamples } : {}
-  const session = engine.openSession('evaluate', plan.batchSize)
+  const session = await engine.openSession('evaluate', plan.batchSize)
   try {
     for (const { set, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, examples)) {
       const padding = plan.batchSize - count

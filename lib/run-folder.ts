@@ -148,8 +148,9 @@ export class RunFolder {
     }
   }
 
-  /** Lets go of the folder. */
-  release(): void {
+  /** Lets go of the folder once the lines of metrics.jsonl are written or have failed. */
+  async release(): Promise<void> {
+    await this.#writing.catch(() => {})
     this.#lock.release()
   }
 }

@@ -204,7 +204,7 @@ export class Solver {
     op: string, inputs: Int32Array, puzzleIds: Int32Array, { maxSegments, halting, signal }: ReturnType<typeof readHalting>,
   ): AsyncGenerator<SegmentState, void, undefined> {
     signal?.throwIfAborted()
-    const session = this.#engine.openSession(op, 1)
+    const session = await this.#engine.openSession(op, 1)
     try {
       let before = inputs
       for (let segment = 1, done = false; !done; segment++) {
@@ -270,7 +270,7 @@ export class Solver {
     const puzzleIds = new Int32Array(maxBatch)
     let slots: (Sequence | undefined)[] = []
     try {
-      const session = (this.#session ??= this.#engine.openSession('solve', maxBatch))
+      const session = (this.#session ??= await this.#engine.openSession('solve', maxBatch))
       for (;;) {
         // Slots of sequences that are done or aborted are refilled in place; what stays empty is closed up by `keep`.
         const next: Sequence[] = []
