@@ -1,0 +1,96 @@
+import type { Dataset, Split } from './dataset.js'
+import type { Engine } from './engine.js'
+import { HRMError } from './errors.js'
+import { evalBatches } from './loader.js'
+import { type EvalMetrics, EvalSums } from './metrics.js'
+import type { SolverModel } from './solver.js'
+
+/** Metrics by the name of the set. */
+export type EvalSets = Record<string, EvalMetrics>
+
+/** Which weights are scored: the trained ones, or their moving averages. */
+export type Weights = 'raw' | 'ema'
+
+export interface EvaluationPlan {
+  split: Split
+  /** Rows of a batch; decides how many rows of padding enter q_halt_loss. */
+  batchSize: number
+  /** Examples of each set at most; 0 = all. */
+  maxExamples: number
+  /** Checked before every segment; what it throws ends the evaluation. */
+  check: () => void
+}
+
+/** @throws ERR_HRM_DATASET where the sizes of data and model differ */
+export function checkDataset(op: string, dataset: Dataset, model: SolverModel): void {
+  for (const name of ['seqLen', 'vocabSize'] as const) {
+    if (dataset[name] === model[name]) continue
+    throw new HRMError(
+      'ERR_HRM_DATASET',
+      `[${op}] expected a dataset with ${name} ${model[name]}, as the model has, got ${dataset[name]}`,
+      { field: name, expected: model[name], found: dataset[name] },
+    )
+  }
+  if (dataset.numPuzzleIdentifiers <= model.numPuzzleIdentifiers) return
+  throw new HRMError(
+    'ERR_HRM_DATASET',
+    `[${op}] expected at most ${model.numPuzzleIdentifiers} puzzle identifiers, as the model has, got ` +
+      `${dataset.numPuzzleIdentifiers}`,
+    { field: 'numPuzzleIdentifiers', expected: model.numPuzzleIdentifiers, found: dataset.numPuzzleIdentifiers },
+  )
+}
+
+/** Runs `work` while the weights are held still; with `ema` the averages take their place meanwhile. */
+async function withWeights<T>(engine: Engine, weights: Weights, work: () => Promise<T>): Promise<T> {
+  const release = await (weights === 'ema' ? engine.weights.change() : engine.weights.read())
+  try {
+    if (weights === 'raw') return await work()
+    await engine.call('evaluate', (native) => native.swapEma())
+    try {
+      return await work()
+    } finally {
+      if (!engine.disposed) await engine.call('evaluate', (native) => native.swapEma())
+    }
+  } finally {
+    release()
+  }
+}
+
+/**
+ * Scores a split as the official evaluation does: every example runs haltMaxSegments segments, metrics are those of the
+ * last one. Between batches other work on the model has its turn.
+ */
+export async function evaluateSets(
+  engine: Engine, model: SolverModel, dataset: Dataset, weights: Weights, plan: EvaluationPlan,
+): Promise<EvalSets> {
+  const sums = new Map(dataset.sets(plan.split).map(({ name }) => [name, new EvalSums()]))
+  const examples = plan.maxExamples > 0 ? { maxExamples: plan.maxExamples } : {}
+  const session = await engine.openSession('evaluate', plan.batchSize)
+  try {
+    for (const { set, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, examples)) {
+      const padding = plan.batchSize - count
+      // Rows of padding are all alike and rows do not influence each other, so one of them stands for all.
+      const rows = padding > 0 ? count + 1 : count
+      const result = await withWeights(engine, weights, async () => {
+        for (let segment = 1; ; segment++) {
+          plan.check()
+          const state = await session.segment({
+            rows,
+            reset: new Uint8Array(rows).fill(segment === 1 ? 1 : 0),
+            inputs: batch.inputs.subarray(0, rows * model.seqLen),
+            labels: batch.labels.subarray(0, rows * model.seqLen),
+            puzzleIds: batch.puzzleIds.subarray(0, rows),
+          })
+          if (segment === model.haltMaxSegments) return state
+        }
+      })
+      plan.check()
+      const setSums = sums.get(set)!
+      for (let row = 0; row < count; row++) setSums.add(result, row, 1)
+      if (padding > 0) setSums.add(result, count, padding)
+    }
+  } finally {
+    session.close()
+  }
+  return Object.fromEntries([...sums].map(([name, setSums]) => [name, setSums.metrics()]))
+}

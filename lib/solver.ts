@@ -1,0 +1,335 @@
+import { argumentError, HRMError } from './errors.js'
+import type { Engine, Session } from './engine.js'
+import type { NativeSegmentResult } from './native.js'
+import { checkOptions, choiceOption, integerOption, show, signalOption } from './options.js'
+import { type Example, readPuzzleIds, readTokens, type SolveInput, type TokenLimits } from './tokens.js'
+
+/** `max` always runs `maxSegments`; `q` stops a sequence once q_halt > q_continue. */
+export type Halting = 'max' | 'q'
+
+export interface SegmentsOptions {
+  /**
+   * Row of the puzzle embedding, 0…numPuzzleIdentifiers-1; 0 is the blank one.
+   * @default 0
+   */
+  puzzleId?: number
+  /**
+   * Segments at most, 1…65536.
+   * @default haltMaxSegments of the model
+   */
+  maxSegments?: number
+  /** @default 'max' */
+  halting?: Halting
+  /** Stops within one segment; the call rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+export interface SolveOptions extends SegmentsOptions {
+  /** One puzzle id per example, instead of `puzzleId`. */
+  puzzleIds?: readonly number[] | Int32Array
+  /** Receives the tokens, [k, seqLen]; its content is undefined after a rejection. */
+  out?: Int32Array
+  /**
+   * Only 1 answer per example is computed so far.
+   * @default 1
+   */
+  votes?: 1
+}
+
+export interface SolveResult {
+  /** [seqLen] token ids, a view on one buffer for the whole batch. */
+  tokens: Int32Array
+  /** Logits of the Q head at the last segment. */
+  qHalt: number
+  qContinue: number
+  /** Segments that were run. */
+  segments: number
+}
+
+export interface SegmentState {
+  /** From 1. */
+  segment: number
+  /** [seqLen] token ids after this segment. */
+  tokens: Int32Array
+  qHalt: number
+  qContinue: number
+  /** Tokens that differ from those of the segment before; for segment 1 from the input. */
+  changed: number
+}
+
+/** What the solver must know of the model. */
+export interface SolverModel extends TokenLimits {
+  numPuzzleIdentifiers: number
+  haltMaxSegments: number
+}
+
+export interface SolverOptions {
+  /** Sequences that run at once, >= 1. */
+  maxBatch: number
+  /** How long an idle solver waits for more sequences to fill the batch, in milliseconds. */
+  maxWaitMs: number
+}
+
+/** One call of solve(): `rows` sequences that enter and leave the batch one by one. */
+interface Call {
+  tokens: Int32Array
+  puzzleIds: Int32Array
+  maxSegments: number
+  halting: Halting
+  /** Sequences that have not entered the batch yet start here. */
+  next: number
+  unfinished: number
+  settled: boolean
+  out: Int32Array
+  results: SolveResult[]
+  resolve: (results: SolveResult[]) => void
+  reject: (reason: unknown) => void
+}
+
+/** A sequence in a slot of the batch. */
+interface Sequence {
+  call: Call
+  row: number
+}
+
+const segmentsKeys = ['puzzleId', 'maxSegments', 'halting', 'signal'] as const
+const solveKeys = [...segmentsKeys, 'puzzleIds', 'out', 'votes'] as const
+const mostSegments = 65536
+
+function halted(halting: Halting, maxSegments: number, result: NativeSegmentResult, row: number): boolean {
+  if (result.steps[row]! >= maxSegments) return true
+  return halting === 'q' && result.qHalt[row]! > result.qContinue[row]!
+}
+
+function readHalting(op: string, options: SegmentsOptions, model: SolverModel) {
+  return {
+    maxSegments: integerOption(op, 'maxSegments', options.maxSegments, 1, mostSegments, model.haltMaxSegments),
+    halting: choiceOption(op, 'halting', options.halting, ['max', 'q'], 'max'),
+    signal: signalOption(op, options.signal),
+  }
+}
+
+/**
+ * Solves sequences in slots of one batch: a sequence that halts leaves, and its slot goes to the next one waiting, taken
+ * in turn from the calls in progress. Rows do not influence each other, so a sequence ends with the same bits whatever
+ * else is in the batch.
+ */
+export class Solver {
+  readonly #engine: Engine
+  readonly #model: SolverModel
+  readonly #options: SolverOptions
+  /** Calls with sequences that have not entered the batch. */
+  readonly #calls: Call[] = []
+  #session: Session | undefined
+  #running: Promise<void> | undefined
+  #batchFull: (() => void) | undefined
+
+  constructor(engine: Engine, model: SolverModel, options: SolverOptions) {
+    this.#engine = engine
+    this.#model = model
+    this.#options = options
+  }
+
+  /** Frees the carry of an idle solver; one that runs frees it when its engine is disposed. */
+  dispose(): void {
+    if (this.#running) return
+    this.#session?.close()
+    this.#session = undefined
+  }
+
+  /** Resolves once no sequence is running. */
+  async idle(): Promise<void> {
+    await this.#running
+  }
+
+  async solve(input: SolveInput, options: SolveOptions = {}): Promise<SolveResult | SolveResult[]> {
+    const op = 'solve'
+    this.#engine.assertLive(op)
+    checkOptions(op, options, solveKeys)
+    const { rows, tokens, batch } = readTokens(op, input, this.#model)
+    const puzzleIds = readPuzzleIds(op, options, rows, this.#model.numPuzzleIdentifiers)
+    const { maxSegments, halting, signal } = readHalting(op, options, this.#model)
+    if (options.votes !== undefined && options.votes !== 1) {
+      throw argumentError(`[${op}] expected votes to be 1, as voting is not built yet, got ${show(options.votes)}`)
+    }
+    const out = options.out ?? new Int32Array(tokens.length)
+    if (!(out instanceof Int32Array)) throw argumentError(`[${op}] expected out to be an Int32Array, got ${show(out)}`)
+    if (out.length !== tokens.length) {
+      throw new HRMError('ERR_HRM_SHAPE', `[${op}] expected out to hold ${tokens.length} tokens, got ${out.length}`)
+    }
+    signal?.throwIfAborted()
+
+    const results = await new Promise<SolveResult[]>((resolve, reject) => {
+      const call: Call = {
+        tokens, puzzleIds, maxSegments, halting, next: 0, unfinished: rows, settled: false, out, results: [],
+        resolve: (done) => {
+          signal?.removeEventListener('abort', abort)
+          resolve(done)
+        },
+        reject: (reason) => {
+          signal?.removeEventListener('abort', abort)
+          call.settled = true
+          reject(reason)
+        },
+      }
+      const abort = () => {
+        const waiting = this.#calls.indexOf(call)
+        if (waiting >= 0) this.#calls.splice(waiting, 1)
+        call.reject(signal?.reason)
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#calls.push(call)
+      if (this.#waitingSequences() >= this.#options.maxBatch) this.#batchFull?.()
+      this.#running ??= this.#run().finally(() => (this.#running = undefined))
+    })
+    return batch ? results : results[0]!
+  }
+
+  /**
+   * Runs one example segment by segment. While training goes on, each segment uses the weights of its moment.
+   */
+  segments(input: Example, options: SegmentsOptions = {}): AsyncIterableIterator<SegmentState> {
+    const op = 'segments'
+    this.#engine.assertLive(op)
+    checkOptions(op, options, segmentsKeys)
+    const { rows, tokens } = readTokens(op, input, this.#model)
+    if (rows !== 1) {
+      throw new HRMError('ERR_HRM_SHAPE', `[${op}] expected one example of ${this.#model.seqLen} tokens, got ${rows}`)
+    }
+    const puzzleIds = readPuzzleIds(op, options, rows, this.#model.numPuzzleIdentifiers)
+    return this.#segments(op, tokens, puzzleIds, readHalting(op, options, this.#model))
+  }
+
+  async *#segments(
+    op: string, inputs: Int32Array, puzzleIds: Int32Array, { maxSegments, halting, signal }: ReturnType<typeof readHalting>,
+  ): AsyncGenerator<SegmentState, void, undefined> {
+    signal?.throwIfAborted()
+    const session = await this.#engine.openSession(op, 1)
+    try {
+      let before = inputs
+      for (let segment = 1, done = false; !done; segment++) {
+        const release = await this.#engine.weights.read(signal)
+        let result: NativeSegmentResult
+        try {
+          result = await session.segment({ rows: 1, reset: Uint8Array.of(segment === 1 ? 1 : 0), inputs, puzzleIds })
+        } finally {
+          release()
+        }
+        signal?.throwIfAborted()
+        const { tokens } = result
+        const changed = tokens.reduce((sum, token, i) => sum + (token === before[i] ? 0 : 1), 0)
+        done = halted(halting, maxSegments, result, 0)
+        before = tokens.slice()
+        yield { segment, tokens, qHalt: result.qHalt[0]!, qContinue: result.qContinue[0]!, changed }
+      }
+    } finally {
+      session.close()
+    }
+  }
+
+  #waitingSequences(): number {
+    return this.#calls.reduce((sum, call) => sum + call.puzzleIds.length - call.next, 0)
+  }
+
+  async #run(): Promise<void> {
+    if (this.#options.maxWaitMs > 0) await this.#gather()
+    while (this.#calls.length > 0) {
+      const release = await this.#engine.weights.read()
+      try {
+        await this.#runBatch()
+      } finally {
+        release()
+      }
+    }
+  }
+
+  /** Waits for more sequences, until the batch is full or maxWaitMs have passed. */
+  async #gather(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#batchFull = resolve
+      setTimeout(resolve, this.#options.maxWaitMs)
+    })
+    this.#batchFull = undefined
+  }
+
+  /** The next sequence waiting; the call it came from goes to the end of the queue. */
+  #take(): Sequence | undefined {
+    const call = this.#calls.shift()
+    if (!call) return undefined
+    const sequence = { call, row: call.next++ }
+    if (call.next < call.puzzleIds.length) this.#calls.push(call)
+    return sequence
+  }
+
+  /** Runs segments until no sequence is left, or until somebody waits to change the weights and the slots are empty. */
+  async #runBatch(): Promise<void> {
+    const { maxBatch } = this.#options
+    const { seqLen } = this.#model
+    const reset = new Uint8Array(maxBatch)
+    const inputs = new Int32Array(maxBatch * seqLen)
+    const puzzleIds = new Int32Array(maxBatch)
+    let slots: (Sequence | undefined)[] = []
+    try {
+      const session = (this.#session ??= await this.#engine.openSession('solve', maxBatch))
+      for (;;) {
+        // Slots of sequences that are done or aborted are refilled in place; what stays empty is closed up by `keep`.
+        const next: Sequence[] = []
+        const kept: number[] = []
+        reset.fill(0)
+        const refill = !this.#engine.weights.contended
+        for (let slot = 0; slot < maxBatch; slot++) {
+          const running = slots[slot]
+          const stays = running !== undefined && !running.call.settled
+          const sequence = stays ? running : refill ? this.#take() : undefined
+          if (!sequence) continue
+          if (!stays) {
+            const { call, row } = sequence
+            reset[next.length] = 1
+            inputs.set(call.tokens.subarray(row * seqLen, (row + 1) * seqLen), next.length * seqLen)
+            puzzleIds[next.length] = call.puzzleIds[row]!
+          }
+          if (slot < slots.length) kept.push(slot)
+          next.push(sequence)
+        }
+        const rows = next.length
+        if (rows === 0) return
+        const result = await session.segment({
+          rows,
+          reset: reset.subarray(0, rows),
+          inputs: inputs.subarray(0, rows * seqLen),
+          puzzleIds: puzzleIds.subarray(0, rows),
+          keep: kept.length < slots.length ? Int32Array.from(kept) : undefined,
+        })
+        slots = next
+        this.#settle(slots, result)
+      }
+    } catch (error) {
+      this.#session?.close()
+      this.#session = undefined
+      const failed = new Set([...slots.map((sequence) => sequence?.call), ...this.#calls.splice(0)])
+      for (const call of failed) if (call && !call.settled) call.reject(error)
+    }
+  }
+
+  /** Takes the sequences that halt out of their slots and resolves calls that are complete. */
+  #settle(slots: (Sequence | undefined)[], result: NativeSegmentResult): void {
+    const { seqLen } = this.#model
+    slots.forEach((sequence, slot) => {
+      if (!sequence) return
+      const { call, row } = sequence
+      if (call.settled || !halted(call.halting, call.maxSegments, result, slot)) return
+      const tokens = call.out.subarray(row * seqLen, (row + 1) * seqLen)
+      tokens.set(result.tokens.subarray(slot * seqLen, (slot + 1) * seqLen))
+      call.results[row] = {
+        tokens,
+        qHalt: result.qHalt[slot]!,
+        qContinue: result.qContinue[slot]!,
+        segments: result.steps[slot]!,
+      }
+      slots[slot] = undefined
+      if (--call.unfinished > 0) return
+      call.settled = true
+      call.resolve(call.results)
+    })
+  }
+}

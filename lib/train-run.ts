@@ -1,0 +1,132 @@
+import { EventQueue } from './event-queue.js'
+import type { EvalSets } from './evaluate.js'
+import type { TrainMetrics } from './metrics.js'
+
+/** The first event of a run. */
+export interface StartEvent {
+  type: 'start'
+  /** Updates done before: 0, or the step of the checkpoint that is resumed. */
+  step: number
+  /** Step at which the run ends. */
+  lastStep: number
+  /** Length of the learning-rate schedule. */
+  totalSteps: number
+  /** Path of the checkpoint that is resumed, else null. */
+  resumed: string | null
+}
+
+/** One update: a segment, its loss and the optimiser step. */
+export interface StepEvent {
+  type: 'step'
+  /** Updates done, from 1. */
+  step: number
+  lr: number
+  /** Mean over the rows of the batch of lm + (q_halt + q_continue) / 2. */
+  loss: number
+  /** L2 norm of all dense gradients. */
+  gradNorm: number
+  /** Updates per second, averaged over the last ones, without evaluations and checkpoints. */
+  itPerSecond: number
+  /** The first tensor that was not finite, with `onNonFinite: 'skip'`; then no update was applied. */
+  nonFinite?: string
+  metrics: TrainMetrics
+}
+
+/** Scores of the test split. */
+export interface EvalEvent {
+  type: 'eval'
+  step: number
+  /** With the trained weights, by set. */
+  sets: EvalSets
+  /** With the averaged weights, where `ema` is on. */
+  emaSets?: EvalSets
+  seconds: number
+}
+
+export interface CheckpointEvent {
+  type: 'checkpoint'
+  step: number
+  /** Full path of the folder. */
+  path: string
+  /** Whether it is the best so far, so that `best` names it now. */
+  best: boolean
+}
+
+/** The last event of a run. */
+export interface EndEvent {
+  type: 'end'
+  step: number
+  /** `completed`: the last step or the end of the data was reached; `stopped`: by stop(). */
+  reason: 'completed' | 'stopped'
+  /** The last checkpoint saved or resumed, else null. */
+  checkpoint: string | null
+}
+
+export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | EndEvent
+
+/** What the training loop sees of its run. */
+export interface RunControl {
+  emit(event: TrainEvent): void
+  readonly stopping: boolean
+}
+
+/** Step events kept for a consumer that is slow; older ones are dropped, other events never. */
+const unreadSteps = 1024
+
+/**
+ * A training in progress. Iterate it for its events, or await `done()`; it runs in any case. Leaving the loop early
+ * stops it and waits for it.
+ *
+ * @example
+ * const run = model.train(data, { epochs: 100 })
+ * for await (const event of run) if (event.type === 'eval') console.log(event.sets.all?.exact_accuracy)
+ */
+export class TrainRun implements AsyncIterable<TrainEvent> {
+  readonly #events: EventQueue<TrainEvent>
+  readonly #end: Promise<EndEvent>
+  #stopping = false
+  #observed = false
+
+  /** Use `model.train`. */
+  constructor(work: (control: RunControl) => Promise<EndEvent>) {
+    this.#events = new EventQueue<TrainEvent>(
+      unreadSteps,
+      (event) => event.type === 'step',
+      () => {
+        this.stop()
+        return this.#end
+      },
+    )
+    const isStopping = () => this.#stopping
+    this.#end = work({
+      emit: (event) => this.#events.push(event),
+      get stopping() {
+        return isStopping()
+      },
+    })
+    this.#end.then(
+      () => this.#events.close(),
+      (error: unknown) => {
+        this.#events.close({ error })
+        // Nobody watches the run: an unhandled rejection is better than silence.
+        if (!this.#observed) throw error
+      },
+    )
+  }
+
+  /** Resolves with the last event; rejects with what ended the run, `signal.reason` after an abort. */
+  done(): Promise<EndEvent> {
+    this.#observed = true
+    return this.#end
+  }
+
+  /** Ends the run after the step in progress; where there is a run folder a checkpoint is saved first. Idempotent. */
+  stop(): void {
+    this.#stopping = true
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<TrainEvent> {
+    this.#observed = true
+    return this.#events
+  }
+}

@@ -1,0 +1,440 @@
+import { performance } from 'node:perf_hooks'
+import { type Checkpoint, fillCheckpoint, loadTrainer, loadWeights, openCheckpoint } from './checkpoint.js'
+import { type Config, type ModelConfig, resolveRunConfig, resolveTrainOptions, type RunConfig, type TrainConfig } from './config.js'
+import { type Batch, Dataset } from './dataset.js'
+import type { Engine } from './engine.js'
+import { argumentError, HRMError, rangeError } from './errors.js'
+import { checkDataset, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
+import { TrainLoader } from './loader.js'
+import { evalMetricNames, trainMetrics } from './metrics.js'
+import type { NativeStepResult } from './native.js'
+import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
+import { readPointer, RunFolder } from './run-folder.js'
+import type { EndEvent, EvalEvent, RunControl, TrainEvent } from './train-run.js'
+
+export interface CheckpointOptions {
+  /** The run folder; made if need be, and locked while the run lasts. */
+  dir: string
+  /**
+   * Steps between checkpoints besides those at evaluations and at the end, >= 1.
+   * @default none
+   */
+  everySteps?: number
+  /**
+   * Checkpoints kept besides `latest` and `best`, >= 1.
+   * @default 3
+   */
+  keep?: number
+  /**
+   * `set/metric` that decides which checkpoint is `best`, or false for none. Losses and steps count as better when
+   * lower. With `ema` the averaged weights decide.
+   * @default 'all/exact_accuracy'
+   */
+  best?: string | false
+}
+
+/** The recipe, with the official defaults, and how the run goes. */
+export type TrainOptions = Partial<TrainConfig> & {
+  /** @default no checkpoints are saved */
+  checkpoint?: CheckpointOptions
+  /**
+   * `auto` goes on from `latest` of the run folder where there is one; a path names a checkpoint or run folder; false
+   * starts afresh from the model's weights, and refuses a run folder that has checkpoints.
+   * @default false
+   */
+  resume?: 'auto' | (string & {}) | false
+  /**
+   * The weights that the model has after the run: the trained ones or, with `ema`, their averages.
+   * @default 'raw'
+   */
+  finalWeights?: Weights
+  /** Names recorded in checkpoints. */
+  run?: Partial<RunConfig>
+  /** Ends the run after the step in progress; a checkpoint is saved, then the run rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+/** What training needs of its model. */
+export interface TrainModel {
+  engine: Engine
+  model: ModelConfig
+  /** Takes what later checkpoints record. */
+  setConfig: (config: Config) => void
+}
+
+interface Plan {
+  train: TrainConfig
+  run: RunConfig
+  checkpoint: { dir: string; everySteps: number; keep: number; best: { set: string; metric: BestMetric } | undefined } | undefined
+  resume: string | false
+  finalWeights: Weights
+  signal: AbortSignal | undefined
+}
+
+type BestMetric = (typeof evalMetricNames)[number]
+
+const op = 'train'
+
+function readBest(value: unknown, dataset: Dataset): { set: string; metric: BestMetric } | undefined {
+  if (value === false || !dataset.splits.includes('test')) return undefined
+  const sets = dataset.sets('test').map(({ name }) => name)
+  const chosen = value ?? `${sets.includes('all') ? 'all' : sets[0]}/exact_accuracy`
+  if (typeof chosen !== 'string') throw argumentError(`[${op}] expected checkpoint.best to be a string, got ${show(value)}`)
+  const slash = chosen.lastIndexOf('/')
+  const set = chosen.slice(0, slash)
+  const metric = evalMetricNames.find((name) => name === chosen.slice(slash + 1))
+  if (!sets.includes(set) || !metric) {
+    throw rangeError(
+      `[${op}] expected checkpoint.best to be set/metric of the sets ${sets.join(', ')} and the metrics ` +
+        `${evalMetricNames.join(', ')}, got ${show(chosen)}`,
+    )
+  }
+  return { set, metric }
+}
+
+/** Checks all options before any work. */
+function plan(dataset: Dataset, model: ModelConfig, options: TrainOptions): Plan {
+  if (!(dataset instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(dataset)}`)
+  if (typeof options !== 'object' || options === null) {
+    throw argumentError(`[${op}] expected an options object, got ${show(options)}`)
+  }
+  const { checkpoint, resume, finalWeights, run, signal, ...recipe } = options
+  const train = resolveTrainOptions(recipe)
+  checkDataset(op, dataset, model)
+  checkOptions(op, checkpoint, ['dir', 'everySteps', 'keep', 'best'])
+  const dir = checkpoint && pathOption(op, 'checkpoint.dir', checkpoint.dir, undefined)
+  if (checkpoint && dir === undefined) throw argumentError(`[${op}] expected checkpoint.dir, got nothing`)
+  if (resume === 'auto' && !dir) throw argumentError(`[${op}] expected checkpoint.dir with resume 'auto', got nothing`)
+  const weights = choiceOption(op, 'finalWeights', finalWeights, ['raw', 'ema'], 'raw')
+  if (weights === 'ema' && train.ema === 0) throw argumentError(`[${op}] expected ema above 0 with finalWeights 'ema', got 0`)
+  return {
+    train,
+    run: resolveRunConfig({ dataPath: dataset.dir, ...run, ...(dir ? { checkpointPath: dir } : {}) }),
+    checkpoint: checkpoint && {
+      dir: dir!,
+      everySteps: integerOption(op, 'checkpoint.everySteps', checkpoint.everySteps, 1, 2 ** 53, 0),
+      keep: integerOption(op, 'checkpoint.keep', checkpoint.keep, 1, 2 ** 53, 3),
+      best: readBest(checkpoint.best, dataset),
+    },
+    resume: resume === false ? false : pathOption(op, 'resume', resume, false),
+    finalWeights: weights,
+    signal: signalOption(op, signal),
+  }
+}
+
+/** The checkpoint to go on from, verified and compared with the model and the options that must not change. */
+async function findResumed(plan: Plan, model: ModelConfig, datasetHash: string): Promise<Checkpoint | undefined> {
+  const latest = plan.checkpoint && (await readPointer(plan.checkpoint.dir, 'latest'))
+  if (plan.resume === false) {
+    if (latest === undefined) return undefined
+    throw new HRMError(
+      'ERR_HRM_CHECKPOINT',
+      `[${op}] expected a run folder without checkpoints, got ${latest}; resume with 'auto' or choose another folder`,
+      { path: latest },
+    )
+  }
+  const path = plan.resume === 'auto' ? latest : plan.resume
+  if (path === undefined) return undefined
+  const checkpoint = await openCheckpoint(path)
+  const differs = (field: string, expected: unknown, found: unknown) =>
+    new HRMError(
+      'ERR_HRM_CHECKPOINT',
+      `[${op}] expected ${field} ${show(expected)} as in ${checkpoint.dir}, got ${show(found)}; resume with the same ${field}`,
+      { path: checkpoint.dir, field, expected, found },
+    )
+  if (!checkpoint.trainer) {
+    throw new HRMError('ERR_HRM_CHECKPOINT', `[${op}] expected trainer.json in ${checkpoint.dir}, got only a model`, {
+      path: checkpoint.dir,
+      file: 'trainer.json',
+    })
+  }
+  for (const [key, expected] of Object.entries(checkpoint.model)) {
+    const found = model[key as keyof ModelConfig]
+    if (found !== expected) throw differs(key, expected, found)
+  }
+  const { train } = checkpoint.config
+  if (plan.train.ema > 0 !== (train.ema ?? 0) > 0) throw differs('ema', train.ema, plan.train.ema)
+  if (checkpoint.trainer.datasetHash !== datasetHash) {
+    throw differs('dataset (SHA-256)', checkpoint.trainer.datasetHash, datasetHash)
+  }
+  return checkpoint
+}
+
+/** One training run, from its checks to its last checkpoint. */
+class Training {
+  readonly #target: TrainModel
+  readonly #engine: Engine
+  readonly #dataset: Dataset
+  readonly #plan: Plan
+  readonly #control: RunControl
+  readonly #folder: RunFolder | undefined
+  readonly #datasetHash: string
+  readonly #loader: TrainLoader
+  /** Steps between evaluations; 0 = only at the end. May be a fraction, as epochs need not be whole steps. */
+  readonly #evalSteps: number
+  /** Where the run ends; the data may end before the schedule does. */
+  #lastStep: number
+  #step = 0
+  #secondsPerStep = 0
+  #evaluatedStep = -1
+  #evaluation: EvalEvent | undefined
+  #best: number | undefined
+  #savedStep = -1
+  #checkpoint: string | null = null
+
+  constructor(
+    target: TrainModel, dataset: Dataset, plan: Plan, control: RunControl, folder: RunFolder | undefined, datasetHash: string,
+  ) {
+    this.#target = target
+    this.#engine = target.engine
+    this.#dataset = dataset
+    this.#plan = plan
+    this.#control = control
+    this.#folder = folder
+    this.#datasetHash = datasetHash
+    const { train } = plan
+    this.#loader = new TrainLoader(dataset, {
+      batchSize: train.globalBatchSize,
+      epochs: train.epochs,
+      seed: train.seed,
+      ...(train.epochsPerIter > 0 ? { epochsPerIter: train.epochsPerIter } : {}),
+    })
+    const { totalSteps } = this.#loader
+    this.#evalSteps = train.evalEverySteps || Math.max(1, (totalSteps / train.epochs) * train.evalInterval)
+    this.#lastStep = Math.min(totalSteps, train.maxSteps || Infinity)
+  }
+
+  async run(resumed: Checkpoint | undefined): Promise<EndEvent> {
+    await this.#start(resumed)
+    try {
+      let reason: EndEvent['reason'] = 'completed'
+      if (resumed?.trainer?.evaluationPending) await this.#evaluate()
+      while (this.#step < this.#lastStep) {
+        if (this.#interrupted) {
+          reason = 'stopped'
+          break
+        }
+        const batch = this.#loader.next()
+        if (!batch) {
+          this.#lastStep = this.#step
+          break
+        }
+        await this.#update(batch)
+        const due = this.#evaluationDue()
+        if (due) await this.#evaluate()
+        const every = this.#plan.checkpoint?.everySteps ?? 0
+        if (due || (every > 0 && this.#step % every === 0)) await this.#save()
+      }
+      if (reason === 'completed' && this.#evaluatedStep !== this.#step) await this.#evaluate()
+      if (this.#interrupted && this.#evaluationPending) reason = 'stopped'
+      await this.#save()
+      this.#plan.signal?.throwIfAborted()
+      if (this.#plan.finalWeights === 'ema') await this.#adoptAverages()
+      const end: EndEvent = { type: 'end', step: this.#step, reason, checkpoint: this.#checkpoint }
+      this.#emit(end)
+      await this.#folder?.flush()
+      return end
+    } finally {
+      if (!this.#engine.disposed) await this.#engine.call(op, (native) => native.endTraining())
+    }
+  }
+
+  get #interrupted(): boolean {
+    return this.#control.stopping || this.#plan.signal?.aborted === true
+  }
+
+  /** Whether the evaluation of this step is due but was not finished. */
+  get #evaluationPending(): boolean {
+    return this.#evaluationDue() && this.#evaluatedStep !== this.#step
+  }
+
+  #emit(event: TrainEvent): void {
+    const logged = event.type === 'step' ? event.step % this.#plan.train.logEvery === 0 : event.type !== 'start'
+    if (logged) this.#folder?.log(event)
+    this.#control.emit(event)
+  }
+
+  async #start(resumed: Checkpoint | undefined): Promise<void> {
+    const { train, run } = this.#plan
+    const record = resumed?.trainer
+    if (record) {
+      this.#loader.restore(record.loader)
+      this.#step = record.step
+      this.#savedStep = record.evaluationPending ? -1 : record.step
+      this.#evaluatedStep = record.evaluationPending ? -1 : record.step
+      this.#checkpoint = resumed.dir
+      await this.#restoreBest()
+    }
+    this.#target.setConfig({ model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } })
+    const release = await this.#engine.weights.change()
+    try {
+      const { globalBatchSize: batchSize, lr, lrMinRatio, lrWarmupSteps, beta1, beta2, weightDecay } = train
+      const { puzzleEmbLr, puzzleEmbWeightDecay, optimizer, ema, emaWarmup, seed } = train
+      const options = {
+        batchSize, totalSteps: this.#loader.totalSteps, lr, lrMinRatio, lrWarmupSteps, beta1, beta2, weightDecay,
+        puzzleEmbLr, puzzleEmbWeightDecay, optimizer, ema, emaWarmup, seed,
+      }
+      // Weights first: the averages of a fresh run start from them.
+      if (resumed) await loadWeights(this.#engine, resumed, 'raw')
+      await this.#engine.call(op, (native) => native.startTraining(options, this.#step))
+      try {
+        if (resumed) await loadTrainer(this.#engine, resumed)
+      } catch (error) {
+        await this.#engine.call(op, (native) => native.endTraining())
+        throw error
+      }
+    } finally {
+      release()
+    }
+    await this.#folder?.cutMetrics(this.#step)
+    this.#emit({
+      type: 'start',
+      step: this.#step,
+      lastStep: this.#lastStep,
+      totalSteps: this.#loader.totalSteps,
+      resumed: resumed?.dir ?? null,
+    })
+  }
+
+  async #update(batch: Batch): Promise<void> {
+    const { globalBatchSize, onNonFinite } = this.#plan.train
+    const begin = performance.now()
+    const release = await this.#engine.weights.change()
+    let result: NativeStepResult
+    try {
+      result = await this.#engine.call(op, (native) => native.trainStep(batch))
+    } finally {
+      release()
+    }
+    if (result.nonFinite && onNonFinite === 'stop') {
+      throw new HRMError(
+        'ERR_HRM_NON_FINITE',
+        `[${op}] expected finite values at step ${result.step}, got a NaN or an infinity in ${result.nonFinite}; ` +
+          'resume from an earlier checkpoint with a lower lr',
+        { step: result.step, tensor: result.nonFinite },
+      )
+    }
+    this.#step = result.step
+    const seconds = (performance.now() - begin) / 1000
+    this.#secondsPerStep = this.#secondsPerStep === 0 ? seconds : this.#secondsPerStep * 0.95 + seconds * 0.05
+    this.#emit({
+      type: 'step',
+      step: result.step,
+      lr: result.lr,
+      loss: result.loss / globalBatchSize,
+      gradNorm: result.gradNorm,
+      itPerSecond: 1 / this.#secondsPerStep,
+      ...(result.nonFinite ? { nonFinite: result.nonFinite } : {}),
+      metrics: trainMetrics(result.metrics, globalBatchSize),
+    })
+  }
+
+  #evaluationDue(): boolean {
+    if (!this.#dataset.splits.includes('test')) return false
+    if (this.#step === this.#lastStep) return true
+    return Math.floor(this.#step / this.#evalSteps) > Math.floor((this.#step - 1) / this.#evalSteps)
+  }
+
+  /** Scores the test split, unless it is interrupted. */
+  async #evaluate(): Promise<void> {
+    if (!this.#dataset.splits.includes('test')) return
+    const interrupted = new Error('evaluation interrupted')
+    const scores = (weights: Weights) =>
+      evaluateSets(this.#engine, this.#target.model, this.#dataset, weights, {
+        split: 'test',
+        batchSize: this.#plan.train.globalBatchSize,
+        maxExamples: this.#plan.train.evalMaxExamples,
+        check: () => {
+          if (this.#interrupted) throw interrupted
+        },
+      })
+    const begin = performance.now()
+    try {
+      const sets = await scores('raw')
+      const emaSets = this.#plan.train.ema > 0 ? await scores('ema') : undefined
+      const seconds = (performance.now() - begin) / 1000
+      this.#evaluation = { type: 'eval', step: this.#step, sets, ...(emaSets ? { emaSets } : {}), seconds }
+    } catch (error) {
+      if (error === interrupted) return
+      throw error
+    }
+    this.#evaluatedStep = this.#step
+    this.#emit(this.#evaluation)
+  }
+
+  async #save(): Promise<void> {
+    if (!this.#folder || this.#savedStep === this.#step) return
+    await this.#folder.flush()
+    const evaluation = this.#evaluatedStep === this.#step ? this.#evaluation : undefined
+    const { train, run } = this.#plan
+    const path = await this.#folder.save(this.#step, (dir) =>
+      fillCheckpoint(dir, this.#engine, {
+        config: { model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } },
+        trainer: {
+          step: this.#step,
+          totalSteps: this.#loader.totalSteps,
+          loader: this.#loader.state(),
+          datasetHash: this.#datasetHash,
+          evaluationPending: this.#evaluationPending,
+        },
+        evaluation,
+      }),
+    )
+    this.#savedStep = this.#step
+    this.#checkpoint = path
+    const score = evaluation && this.#score(evaluation)
+    const best = score !== undefined && (this.#best === undefined || score > this.#best)
+    if (best) {
+      this.#best = score
+      await this.#folder.setBest(path)
+    }
+    await this.#folder.prune(this.#plan.checkpoint!.keep)
+    this.#emit({ type: 'checkpoint', step: this.#step, path, best })
+  }
+
+  /** The value that decides which checkpoint is best, higher being better. */
+  #score(evaluation: { sets: EvalSets; emaSets?: EvalSets }): number | undefined {
+    const best = this.#plan.checkpoint?.best
+    const value = best && (evaluation.emaSets ?? evaluation.sets)[best.set]?.[best.metric]
+    if (value === undefined || value === null) return undefined
+    return best!.metric.endsWith('accuracy') ? value : -value
+  }
+
+  async #restoreBest(): Promise<void> {
+    const path = await this.#folder?.pointer('best')
+    if (path === undefined) return
+    const { evaluation } = await openCheckpoint(path)
+    this.#best = evaluation && this.#score(evaluation)
+  }
+
+  async #adoptAverages(): Promise<void> {
+    const release = await this.#engine.weights.change()
+    try {
+      await this.#engine.call(op, (native) => native.swapEma())
+    } finally {
+      release()
+    }
+  }
+}
+
+/**
+ * Trains until the end of the schedule, `maxSteps`, stop or abort.
+ *
+ * @throws ERR_HRM_ARGUMENT, ERR_HRM_CONFIG, ERR_HRM_DATASET, ERR_HRM_CHECKPOINT, ERR_HRM_CORRUPT, ERR_HRM_LOCKED,
+ * ERR_HRM_NON_FINITE, ERR_HRM_IO, ERR_HRM_DISPOSED
+ */
+export async function train(
+  target: TrainModel, dataset: Dataset, options: TrainOptions, control: RunControl,
+): Promise<EndEvent> {
+  target.engine.assertLive(op)
+  const checked = plan(dataset, target.model, options)
+  checked.signal?.throwIfAborted()
+  const folder = checked.checkpoint && (await RunFolder.open(checked.checkpoint.dir))
+  try {
+    const datasetHash = await dataset.hash()
+    const resumed = await findResumed(checked, target.model, datasetHash)
+    return await new Training(target, dataset, checked, control, folder, datasetHash).run(resumed)
+  } finally {
+    await folder?.release()
+  }
+}
