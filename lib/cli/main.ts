@@ -1,0 +1,55 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { argumentError } from '../errors.js'
+import { describeError, exitCodeOf } from './exit.js'
+import { endOnClosedPipe, note } from './output.js'
+
+/** Commands in the order of the help; a command is loaded only when it is called. */
+const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
+  doctor: {
+    summary: 'check what this machine offers',
+    load: async () => (await import('./doctor.js')).doctorCommand(),
+  },
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+/** Makes usage errors throw, in the form of all other errors. */
+function settle(command: Command): void {
+  command.exitOverride()
+  command.showSuggestionAfterError()
+  command.configureOutput({
+    outputError: (text, write) => {
+      const message = text.replace(/^error: /, '').trim()
+      write(`${describeError(argumentError(message.replace(/\s*\n\s*/g, ' ')))}\n`)
+    },
+  })
+  for (const child of command.commands) settle(child as Command)
+}
+
+async function run(args: readonly string[]): Promise<void> {
+  const program = new Command('hrm')
+    .description('Hierarchical Reasoning Model: train and solve on any CPU')
+    .version(version())
+    .showHelpAfterError(false)
+  const called = args.find((arg) => !arg.startsWith('-'))
+  const loaded = called === 'help' ? args[args.indexOf('help') + 1] : called
+  for (const [name, { summary, load }] of Object.entries(commands)) {
+    program.addCommand((name === loaded ? await load() : new Command(name)).summary(summary))
+  }
+  settle(program)
+  await program.parseAsync(args, { from: 'user' })
+}
+
+endOnClosedPipe()
+try {
+  await run(process.argv.slice(2))
+} catch (error) {
+  const text = describeError(error)
+  if (text !== '') note(text)
+  process.exitCode = exitCodeOf(error)
+}

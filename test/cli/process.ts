@@ -1,0 +1,42 @@
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const main = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url))
+
+export interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+export interface HrmOptions {
+  input?: string
+  env?: Record<string, string>
+  cwd?: string
+  /** Called with all of stderr and stdout so far whenever something was written. */
+  watch?: (output: { stdout: string; stderr: string }, kill: (signal: NodeJS.Signals) => void) => void
+}
+
+/** Runs the built `hrm` in a process of its own. */
+export function hrm(args: readonly string[], options: HrmOptions = {}): Promise<Ended> {
+  const env = { ...process.env, ...options.env }
+  delete env['NODE_OPTIONS']
+  const child = spawn(process.execPath, [main, ...args], { env, cwd: options.cwd })
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      output[name] += text
+      options.watch?.(output, (signal) => child.kill(signal))
+    })
+  }
+  child.stdin.end(options.input ?? '')
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ code, ...output }))
+  })
+}
+
+/** The last line of NDJSON output. */
+export function lastJson(stdout: string): Record<string, unknown> {
+  return JSON.parse(stdout.trimEnd().split('\n').at(-1)!) as Record<string, unknown>
+}

@@ -1,0 +1,114 @@
+import { stripVTControlCharacters } from 'node:util'
+import t from 'tap'
+import { boxShape, brokenCells, drawSudoku, filmstrip } from '#dist/render/sudoku.js'
+import { renderOptions, sideBySide, table, visibleWidth } from '#dist/render/text.js'
+import { drawTokens } from '#dist/render/tokens.js'
+
+const digitsOf = (text: string) => Array.from(text, Number)
+const plain = { color: false, columns: 80 }
+const colored = { color: true, columns: 80 }
+
+const puzzle4 = digitsOf('1030000203400003')
+const solved4 = digitsOf('1234341223414123')
+
+t.test('a 4x4 grid is drawn plainly with box lines', async (t) => {
+  t.same(drawSudoku({ size: 4, digits: puzzle4 }, plain), [
+    '┌─────┬─────┐',
+    '│ 1 . │ 3 . │',
+    '│ . . │ . 2 │',
+    '├─────┼─────┤',
+    '│ . 3 │ 4 . │',
+    '│ . . │ . 3 │',
+    '└─────┴─────┘',
+  ])
+})
+
+t.test('a 6x6 grid has boxes of 2 rows and 3 columns, a 9x9 grid of 3 and 3', async (t) => {
+  t.same(boxShape(6), { rows: 2, columns: 3 })
+  t.same(boxShape(9), { rows: 3, columns: 3 })
+  const six = drawSudoku({ size: 6, digits: Array(36).fill(0) }, plain)
+  t.equal(six[0], '┌───────┬───────┐')
+  t.equal(six[3], '├───────┼───────┤')
+  t.equal(six.length, 6 + 4)
+  const nine = drawSudoku({ size: 9, digits: Array(81).fill(7) }, plain)
+  t.equal(nine[0], '┌───────┬───────┬───────┐')
+  t.equal(nine.length, 9 + 4)
+  t.ok(nine.every((line) => line.length === 25))
+})
+
+t.test('plain text marks changed cells and broken rules', async (t) => {
+  const digits = [...solved4]
+  digits[1] = 4
+  const lines = drawSudoku({ size: 4, digits, givens: puzzle4, previous: solved4 }, plain)
+  t.equal(lines[1], '│ 1 4!│ 3 4!│')
+  t.equal(lines[2], '│ 3 4!│ 1 2 │', 'the box holds two 4s')
+  const changed = drawSudoku({ size: 4, digits: solved4, givens: puzzle4, previous: puzzle4 }, plain)
+  t.equal(changed[1], '│ 1 2*│ 3 4*│')
+})
+
+t.test('a solved grid breaks no rule, an overwritten given and a non-digit do, an empty cell does not', async (t) => {
+  t.notOk(brokenCells({ size: 4, digits: solved4, givens: puzzle4 }).includes(true))
+  t.notOk(brokenCells({ size: 4, digits: Array(16).fill(0) }).includes(true))
+  const givens = [...Array(16).fill(0)]
+  givens[5] = 3
+  t.same(brokenCells({ size: 4, digits: solved4, givens }).flatMap((broken, cell) => (broken ? [cell] : [])), [5])
+  const digits = [...solved4]
+  digits[0] = 5
+  t.equal(brokenCells({ size: 4, digits })[0], true)
+  t.equal(drawSudoku({ size: 4, digits }, plain)[1], '│ ?!2 │ 3 4 │')
+  const column = digitsOf('1000100000000000')
+  t.same(brokenCells({ size: 4, digits: column }).slice(0, 5), [true, false, false, false, true], 'also in a column')
+})
+
+t.test('with colour, styles carry the marks and the width stays the same', async (t) => {
+  const grid = { size: 4, digits: solved4, givens: puzzle4, previous: puzzle4 }
+  const lines = drawSudoku(grid, colored)
+  t.same(lines.map(stripVTControlCharacters), drawSudoku({ size: 4, digits: solved4 }, plain))
+  t.equal(lines[1], '│ \u001b[1m1\u001b[22m \u001b[7m2\u001b[27m │ \u001b[1m3\u001b[22m \u001b[7m4\u001b[27m │')
+  const broken = drawSudoku({ size: 4, digits: digitsOf('1100000000000000') }, colored)
+  t.match(broken[1], '\u001b[31m1')
+})
+
+t.test('a filmstrip wraps at the width of the terminal', async (t) => {
+  const frames = [1, 2, 3].map((segment) => ({ title: `segment ${segment}`, grid: { size: 4, digits: solved4 } }))
+  const wide = filmstrip(frames, { color: false, columns: 80 })
+  t.equal(wide.length, 8)
+  t.equal(wide[0], 'segment 1       segment 2       segment 3')
+  const narrow = filmstrip(frames, { color: false, columns: 30 })
+  t.equal(narrow.length, 8 + 1 + 8)
+  t.ok(narrow.every((line) => line.length <= 30))
+  const tiny = filmstrip(frames, { color: false, columns: 5 })
+  t.equal(tiny.length, 3 * 8 + 2, 'one per row where not even one fits')
+  const styled = filmstrip(frames, colored)
+  t.same(styled.map(stripVTControlCharacters), wide)
+})
+
+t.test('blocks of different heights and widths stay aligned', async (t) => {
+  t.same(sideBySide([['aa', 'b'], ['c'], ['d', 'e', 'f']], 80, 1), ['aa c d', 'b    e', '     f'])
+})
+
+t.test('tables set numbers to the right and text to the left', async (t) => {
+  t.same(table(['name', 'n'], [['a', '1'], ['long', '1,000']]), ['name      n', 'a         1', 'long  1,000'])
+})
+
+t.test('token sequences of square length are drawn as squares', async (t) => {
+  t.same(drawTokens([1, 2, 3, 14]), [' 1  2', ' 3 14'])
+  t.same(drawTokens([1, 2, 3, -100, 5], 3), ['1 2 3', '. 5'])
+})
+
+t.test('colour needs a TTY and no NO_COLOR', async (t) => {
+  const before = { NO_COLOR: process.env['NO_COLOR'], TERM: process.env['TERM'] }
+  t.teardown(() => {
+    for (const [name, value] of Object.entries(before)) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  })
+  delete process.env['NO_COLOR']
+  process.env['TERM'] = 'xterm'
+  t.same(renderOptions({ isTTY: true, columns: 120 }), { color: true, columns: 120 })
+  t.same(renderOptions({}), { color: false, columns: 80 })
+  process.env['NO_COLOR'] = '1'
+  t.equal(renderOptions({ isTTY: true }).color, false)
+  t.equal(visibleWidth('\u001b[1mab\u001b[22m'), 2)
+})
