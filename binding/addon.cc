@@ -1,9 +1,21 @@
 #include <napi.h>
 
+#include "binding/addon_data.h"
+#include "binding/convert.h"
+
 namespace hrm::binding {
 
-static Napi::Object init(Napi::Env, Napi::Object exports) { return exports; }
+static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  return guarded(env, [&] {
+    env.SetInstanceData(new AddonData(env));
+    export_engine(env, exports);
+    export_session(env);
+    export_os(env, exports);
+    export_debug(env, exports);
+    return exports;
+  });
+}
+
+NODE_API_MODULE(hrm, initialise)
 
 }  // namespace hrm::binding
-
-NODE_API_MODULE(hrm, hrm::binding::init)

@@ -30,7 +30,8 @@ MappedFile::MappedFile(const std::string& path) {
     fail("map", path);
   }
   size_ = static_cast<size_t>(status.st_size);
-  if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  // Copy-on-write: JavaScript can write to any buffer, and must hit neither the file nor a protected page.
+  if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
   ::close(descriptor);
   if (data_ == MAP_FAILED) {
     data_ = nullptr;

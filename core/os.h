@@ -5,7 +5,7 @@
 
 namespace hrm {
 
-/// A file mapped read-only; unmapped with the last reference.
+/// A file mapped into memory; unmapped with the object. Writes to the memory do not reach the file.
 class MappedFile {
  public:
   /// Throws ERR_HRM_IO naming the path.
@@ -13,7 +13,7 @@ class MappedFile {
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
-  const void* data() const { return data_; }
+  void* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:

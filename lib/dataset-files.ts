@@ -159,7 +159,7 @@ export type FileHashes = ReadonlyMap<string, string>
 
 /** The text of `hash.json`: keys in ascending order, so that equal datasets have equal texts. */
 export function encodeHashes(hashes: FileHashes): string {
-  const sorted = [...hashes].sort(([a], [b]) => (a < b ? -1 : 1))
+  const sorted = [...hashes].toSorted(([a], [b]) => (a < b ? -1 : 1))
   return `${JSON.stringify({ sha256: Object.fromEntries(sorted) }, null, 2)}\n`
 }
 

@@ -169,18 +169,22 @@ export class DatasetSet {
   }
 }
 
+function shapeOf(array: NpyArray): string {
+  return `shape (${array.shape.join(', ')})`
+}
+
 function checkShapes(arrays: Arrays, { seqLen }: DatasetMetadata): void {
-  const shape = (array: NpyArray): string => `shape (${array.shape.join(', ')})`
   const examples = arrays.inputs.shape[0] ?? 0
   for (const field of ['inputs', 'labels'] as const) {
     const array = arrays[field]
     if (array.shape.length !== 2 || array.shape[1] !== seqLen || array.shape[0] !== examples || examples === 0) {
       const rows = field === 'inputs' || examples === 0 ? 'at least one example' : `${examples} examples as inputs`
-      throw datasetError(array.path, `shape (examples, seq_len ${seqLen}) with ${rows}`, shape(array))
+      throw datasetError(array.path, `shape (examples, seq_len ${seqLen}) with ${rows}`, shapeOf(array))
     }
   }
   for (const field of ['puzzle_identifiers', 'puzzle_indices', 'group_indices'] as const) {
-    if (arrays[field].shape.length !== 1) throw datasetError(arrays[field].path, 'one dimension', shape(arrays[field]))
+    if (arrays[field].shape.length !== 1)
+      throw datasetError(arrays[field].path, 'one dimension', shapeOf(arrays[field]))
   }
   const puzzles = arrays.puzzle_identifiers.length
   if (arrays.puzzle_indices.length !== puzzles + 1) {

@@ -99,13 +99,13 @@ function parseHeader(
       continue
     }
     if (!(value instanceof Map)) throw corrupt(path, '__metadata__ to be an object', quote(value))
-    for (const [key, text] of value) {
-      if (typeof text !== 'string') throw corrupt(path, `__metadata__ ${quote(key)} to be a string`, quote(text))
-      metadata.set(key, text)
+    for (const [key, entry] of value) {
+      if (typeof entry !== 'string') throw corrupt(path, `__metadata__ ${quote(key)} to be a string`, quote(entry))
+      metadata.set(key, entry)
     }
   }
   let position = dataStart
-  for (const [name, { start, sizeBytes }] of [...entries].sort(
+  for (const [name, { start, sizeBytes }] of [...entries].toSorted(
     ([, a], [, b]) => a.start - b.start || a.sizeBytes - b.sizeBytes,
   )) {
     if (start !== position) {

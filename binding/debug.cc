@@ -1,0 +1,121 @@
+// NativeDebug of lib/native.ts: hooks for parity runs and tests.
+#include <napi.h>
+
+#include "binding/addon_data.h"
+#include "binding/convert.h"
+#include "binding/engine.h"
+#include "binding/results.h"
+#include "core/backend_select.h"
+#include "core/initialiser.h"
+#include "core/optimisers.h"
+#include "core/philox.h"
+
+namespace hrm::binding {
+
+namespace {
+
+constexpr int64_t kMaxInteger = (int64_t{1} << 53) - 1;
+
+Napi::Value start_stages(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&] {
+    const auto& engine = EngineObject::handle_of("startStages", info);
+    return engine->run("startStages", [state = engine->state()] {
+      state->start_stages();
+      return nothing();
+    });
+  });
+}
+
+Napi::Value take_stages(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&] {
+    const auto& engine = EngineObject::handle_of("takeStages", info);
+    return engine->run("takeStages", [state = engine->state()]() -> Convert {
+      return [stages = state->take_stages()](Napi::Env env) {
+        Napi::Array list = Napi::Array::New(env, stages.size());
+        for (uint32_t i = 0; i < stages.size(); ++i) {
+          Napi::Array stage = Napi::Array::New(env, 2);
+          stage.Set(uint32_t{0}, stages[i].first);
+          stage.Set(uint32_t{1}, to_js(env, stages[i].second));
+          list.Set(i, stage);
+        }
+        return list;
+      };
+    });
+  });
+}
+
+Napi::Value schedule(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto argument = [&](size_t index, const char* name) { return Argument("learningRate", info, index, name); };
+    const int64_t step = argument(0, "step").integer(0, kMaxInteger);
+    const double base = argument(1, "base").number();
+    const int64_t warmup = argument(2, "warmup").integer(0, kMaxInteger);
+    const int64_t total = argument(3, "total").integer(0, kMaxInteger);
+    const double min_ratio = argument(4, "minRatio").number();
+    return Napi::Number::New(info.Env(), learning_rate(step, base, warmup, total, min_ratio));
+  });
+}
+
+Napi::Value truncated_normal(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    constexpr int64_t kMaxCount = 1 << 27;
+    const auto argument = [&](size_t index, const char* name) {
+      return Argument("truncatedNormal", info, index, name);
+    };
+    const TruncatedNormal distribution(argument(0, "std").number());
+    const auto seed = static_cast<uint64_t>(argument(1, "seed").integer(0, kMaxInteger));
+    std::vector<double> values(static_cast<size_t>(argument(2, "count").integer(0, kMaxCount)));
+    if (const Argument u = argument(3, "u"); u.given()) {
+      values = u.float64s();
+      for (double& value : values) value = distribution.from_erf(value);
+    } else {
+      distribution.fill(values, seed, 0);
+    }
+    return to_js(info.Env(), values);
+  });
+}
+
+Napi::Value philox_words(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::vector<uint32_t> key = Argument("philox", info, 0, "key").words(2);
+    const std::vector<uint32_t> counter = Argument("philox", info, 1, "counter").words(4);
+    const auto words = philox({key[0], key[1]}, {counter[0], counter[1], counter[2], counter[3]});
+    return to_js(info.Env(), std::vector<uint32_t>(words.begin(), words.end()));
+  });
+}
+
+Napi::Value peak_flops(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&] {
+    constexpr int64_t kMaxThreads = 1024;
+    constexpr int64_t kMaxMilliseconds = 60'000;
+    const auto threads = static_cast<int>(Argument("peakFlops", info, 0, "threads").integer(0, kMaxThreads));
+    const std::string isa = Argument("peakFlops", info, 1, "isa").text();
+    const Argument duration("peakFlops", info, 2, "ms");
+    const double milliseconds = static_cast<double>(duration.integer(1, kMaxMilliseconds));
+    EngineThread thread;
+    return AddonData::of(info.Env())
+        .completions->run(
+            info.Env(), thread,
+            [isa, threads, milliseconds]() -> Convert {
+              return [rate = measure_peak_gflops(isa, threads, milliseconds)](Napi::Env env) {
+                return Napi::Number::New(env, rate);
+              };
+            },
+            [] {});
+  });
+}
+
+}  // namespace
+
+void export_debug(Napi::Env env, Napi::Object exports) {
+  Napi::Object debug = Napi::Object::New(env);
+  debug.Set("startStages", Napi::Function::New(env, start_stages, "startStages"));
+  debug.Set("takeStages", Napi::Function::New(env, take_stages, "takeStages"));
+  debug.Set("learningRate", Napi::Function::New(env, schedule, "learningRate"));
+  debug.Set("truncatedNormal", Napi::Function::New(env, truncated_normal, "truncatedNormal"));
+  debug.Set("philox", Napi::Function::New(env, philox_words, "philox"));
+  debug.Set("peakFlops", Napi::Function::New(env, peak_flops, "peakFlops"));
+  exports.Set("debug", debug);
+}
+
+}  // namespace hrm::binding

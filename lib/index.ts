@@ -1,0 +1,16 @@
+export {
+  type ModelConfig, type ModelOptions, type PresetName, presetNames, type RunConfig, type TrainConfig,
+} from './config.js'
+export { type Batch, Dataset, type DatasetMetadata, type Example as DatasetExample, type Split } from './dataset.js'
+export { type DeviceInfo, type DeviceOptions, listDevices, type Precision } from './devices.js'
+export { type ErrorCode, errorCodes, HRMError } from './errors.js'
+export type { EvalSets, Weights } from './evaluate.js'
+export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './memory.js'
+export type { EvalMetrics, TrainMetrics } from './metrics.js'
+export { type CreateOptions, type EvaluateOptions, HRM, type LoadOptions, type ModelRunOptions } from './model.js'
+export type { Halting, SegmentsOptions, SegmentState, SolveOptions, SolveResult } from './solver.js'
+export type { Example, IntegerArray, SolveInput } from './tokens.js'
+export type { CheckpointOptions, TrainOptions } from './trainer.js'
+export type {
+  CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, TrainEvent, TrainRun,
+} from './train-run.js'

@@ -1,0 +1,14 @@
+#pragma once
+// The one place of the op table that makes backends.
+
+#include <memory>
+#include <string>
+
+#include "core/backend.h"
+
+namespace hrm::optable {
+
+/// name: "reference-f32", "reference-f64" or "simd:ISA"; threads: 0 for all cores.
+std::unique_ptr<Backend> make_backend(const std::string& name, int threads);
+
+}  // namespace hrm::optable

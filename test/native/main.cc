@@ -1,0 +1,62 @@
+// hrm_optable MODE [DIR] [--backend NAME] [--threads N] [--filter TEXT]
+
+#include <cstdio>
+#include <exception>
+#include <map>
+#include <stdexcept>
+
+#include "test/native/modes.h"
+
+namespace {
+
+using hrm::optable::Options;
+using hrm::optable::Report;
+
+const std::map<std::string, void (*)(const Options&, Report&)> kModes = {
+    {"test", hrm::optable::run_test},
+    {"grad", hrm::optable::run_grad},
+    {"model-grad", hrm::optable::run_model_grad},
+    {"perf", hrm::optable::run_perf},
+    {"golden", hrm::optable::run_golden},
+};
+
+Options parse(int count, char** words) {
+  Options options;
+  for (int i = 1; i < count; ++i) {
+    const std::string word = words[i];
+    if (word.rfind("--", 0) != 0) {
+      (options.mode.empty() ? options.mode : options.directory) = word;
+      continue;
+    }
+    if (i + 1 == count) throw std::invalid_argument("[optable] expected a value after " + word);
+    const std::string value = words[++i];
+    if (word == "--backend")
+      options.backend = value;
+    else if (word == "--threads")
+      options.threads = std::stoi(value);
+    else if (word == "--filter")
+      options.filter = value;
+    else
+      throw std::invalid_argument("[optable] expected --backend, --threads or --filter, got " + word);
+  }
+  if (!kModes.count(options.mode)) {
+    std::string names;
+    for (const auto& [name, run] : kModes) names += " " + name;
+    throw std::invalid_argument("[optable] expected one of the modes" + names + ", got '" + options.mode + "'");
+  }
+  return options;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  try {
+    const Options options = parse(count, words);
+    Report report(options);
+    kModes.at(options.mode)(options, report);
+    return report.finish();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 2;
+  }
+}

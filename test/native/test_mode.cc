@@ -1,0 +1,126 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "test/native/backends.h"
+#include "test/native/modes.h"
+#include "test/native/op_table.h"
+
+namespace hrm::optable {
+namespace {
+
+std::vector<Result> results_of(const OpCase& op, Backend& backend, std::vector<int64_t> rows) {
+  Fixture fixture(backend, std::move(rows));
+  op.run(fixture);
+  return std::move(fixture.results);
+}
+
+std::vector<int64_t> first_rows(int64_t count) {
+  std::vector<int64_t> rows(static_cast<size_t>(count));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+double largest_magnitude(const std::vector<double>& values) {
+  double largest = 0;
+  for (const double value : values) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+/// Largest |a - b|; infinite where sizes differ or one of the two is not finite alone.
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = a.size() == b.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double difference = std::abs(a[i] - b[i]);
+    if (a[i] != b[i]) largest = std::isfinite(difference) ? std::max(largest, difference) : INFINITY;
+  }
+  return largest;
+}
+
+/// What an op may lose beyond twice the naive loop's error, relative to the tensor's largest magnitude: 8 float32
+/// roundings (the naive loop can be lucky where sums are short), a few of double, nothing for integers.
+double floor_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return 0x1p-21;
+    case DType::f64:
+      return 1e-13;
+    default:
+      return 0;
+  }
+}
+
+/// Error against double at most twice that of the naive float loops, tensor by tensor; reports the worst.
+void compare(const OpCase& op, Backend& backend, Backend& naive, Backend& exact, Report& report) {
+  const auto rows = first_rows(op.batch);
+  const auto tested = results_of(op, backend, rows), simple = results_of(op, naive, rows);
+  const auto truth = results_of(op, exact, rows);
+  double worst_error = 0, worst_bound = 0;
+  std::string worst;
+  for (size_t i = 0; i < truth.size(); ++i) {
+    const double error = largest_difference(tested[i].values, truth[i].values);
+    const double bound = 2 * largest_difference(simple[i].values, truth[i].values) +
+                         floor_of(tested[i].dtype) * largest_magnitude(truth[i].values);
+    if (worst.empty() || !(error * worst_bound <= worst_error * bound)) {
+      worst = truth[i].name;
+      worst_error = error;
+      worst_bound = bound;
+    }
+  }
+  report.check(op.name, worst_error, worst_bound, worst);
+}
+
+/// Elements of `part` that are not the same bits as row_of(i) of `whole`; both hold doubles converted from the dtype.
+size_t different_bits(const std::vector<double>& whole, const std::vector<double>& part, size_t width,
+                      const std::vector<int64_t>& rows) {
+  size_t different = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const double* expected = whole.data() + static_cast<size_t>(rows[i]) * width;
+    for (size_t j = 0; j < width; ++j)
+      different += std::memcmp(expected + j, &part[i * width + j], sizeof(double)) != 0;
+  }
+  return different;
+}
+
+/// A row's result is the same bits alone, and in another place of another batch.
+void compare_rows(const OpCase& op, Backend& backend, Report& report) {
+  const auto whole = results_of(op, backend, first_rows(op.batch + 1));
+  if (std::none_of(whole.begin(), whole.end(), [](const Result& result) { return result.per_row; })) return;
+  size_t different = 0;
+  std::vector<int64_t> reversed = first_rows(op.batch);
+  std::reverse(reversed.begin(), reversed.end());
+  for (const auto& rows : {std::vector<int64_t>{op.batch - 1}, reversed}) {
+    const auto part = results_of(op, backend, rows);
+    for (size_t i = 0; i < whole.size(); ++i)
+      if (whole[i].per_row)
+        different += different_bits(whole[i].values, part[i].values, part[i].values.size() / rows.size(), rows);
+  }
+  report.check(op.name + " rows", static_cast<double>(different), 0);
+}
+
+/// The same bits whatever the number of threads.
+void compare_threads(const OpCase& op, Backend& one_thread, Backend& three_threads, Report& report) {
+  const auto expected = results_of(op, one_thread, first_rows(op.batch));
+  const auto actual = results_of(op, three_threads, first_rows(op.batch));
+  size_t different = 0;
+  for (size_t i = 0; i < expected.size(); ++i)
+    different += different_bits(expected[i].values, actual[i].values, expected[i].values.size(), {0});
+  report.check(op.name + " threads", static_cast<double>(different), 0);
+}
+
+}  // namespace
+
+void run_test(const Options& options, Report& report) {
+  const auto backend = make_backend(options.backend, options.threads);
+  const auto naive = make_backend("reference-f32", 1), exact = make_backend("reference-f64", 1);
+  const auto one_thread = make_backend(options.backend, 1), three_threads = make_backend(options.backend, 3);
+  for (const OpCase& op : op_cases()) {
+    if (!op.test || !report.selects(op.name)) continue;
+    compare(op, *backend, *naive, *exact, report);
+    compare_rows(op, *backend, report);
+    compare_threads(op, *one_thread, *three_threads, report);
+  }
+}
+
+}  // namespace hrm::optable
