@@ -1,0 +1,94 @@
+#pragma once
+// The fast float32 backend: the reference with its hot steps replaced by vector kernels on several threads.
+//
+// Threads split rows, sequences or output columns, never a sum, so results have the same bits for any number of
+// threads; in the forward a row's result does not depend on the batch around it either.
+
+#include <string>
+#include <vector>
+
+#include "cpu/reference/reference_backend.h"
+#include "cpu/simd/kernels.h"
+#include "cpu/simd/matrix.h"
+#include "cpu/simd/packed_weights.h"
+#include "cpu/thread_pool.h"
+
+namespace hrm::simd {
+
+/// What a block's forward keeps, for up to `capacity` sequences.
+struct Tape : BlockTape {
+  Tape(const Shapes& shapes, int64_t panel, int64_t capacity);
+
+  const int64_t capacity;               // sequences, B
+  Matrix input;                         // [B S, D]
+  Matrix qkv;                           // [B S, 3D], q and k after RoPE
+  Matrix context;                       // [B S, D], attention before its output projection
+  Matrix middle;                        // [B S, D], after the first norm
+  Matrix gate_up;                       // [B S, 2F], in the order of MatmulSwiglu
+  Matrix output;                        // [B S, D], after the second norm
+  Buffer middle_inverse_rms;            // [B S]
+  Buffer output_inverse_rms;            // [B S]
+  Buffer largest_scores, inverse_sums;  // [B NH, S rounded up to a panel]
+};
+
+class SimdBackend : public ReferenceBackend<float> {
+ public:
+  SimdBackend(const Kernels& kernels, int threads);
+
+  std::string describe() const override;
+  std::unique_ptr<BlockTape> make_tape(const BlockParams& params, int64_t batch) override;
+  bool observe(Observer observer) override;
+
+  void embed_forward(const Shapes& shapes, int64_t batch, const EmbedWeights& weights, const Tensor& tokens,
+                     const Tensor& puzzle_rows, const Tensor& x) override;
+  void inject(const Shapes& shapes, int64_t batch, const Tensor& z, const Tensor& a, const Tensor& b) override;
+  void block_forward(const BlockParams& params, int64_t batch, const BlockWeights& weights, const Tensor& x,
+                     BlockTape* tape) override;
+  void readout_forward(const Shapes& shapes, int64_t batch, const HeadWeights& weights, const Tensor& z_h,
+                       const Tensor& logits, const Tensor& q) override;
+
+  void loss(const Shapes& shapes, int64_t batch, LossType type, double scale, const Tensor& logits, const Tensor& q,
+            const Tensor& labels, const Tensor& target_q_continue, const Tensor& row_stats, const Tensor& grad_logits,
+            const Tensor& grad_q) override;
+  void readout_backward(const Shapes& shapes, int64_t batch, const HeadWeights& weights, const Tensor& z_h,
+                        const Tensor& grad_logits, const Tensor& grad_q, const HeadWeights& grads,
+                        const Tensor& grad_z) override;
+  void block_backward(const BlockParams& params, int64_t batch, const BlockWeights& weights, const BlockTape& tape,
+                      const Tensor& grad, const BlockWeights& grads) override;
+  void embed_backward(const Shapes& shapes, int64_t batch, const Tensor& tokens, const Tensor& grad_x,
+                      const EmbedWeights& grads, const Tensor& grad_puzzle_rows) override;
+
+  void sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) override;
+  void adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,
+                  const Tensor& m, const Tensor& v) override;
+  void ema(const Tensor& hyper, const Tensor& average, const Tensor& weight) override;
+
+ private:
+  friend struct ForwardStages;
+  friend struct BackwardStages;
+
+  /// Work space of one thread.
+  struct Slot {
+    Matrix qkv, context;         // of the sequences that it works on
+    Matrix hidden, grad_hidden;  // of a chunk of rows
+    Buffer scores;
+  };
+
+  /// Runs the three stages of a block (block_stages.h).
+  template <typename Stages>
+  void run_stages(const Shapes& shapes, int64_t batch, const Stages& stages);
+
+  const Kernels& kernels_;
+  const int threads_;
+  ThreadPool& pool_;
+  PackedWeights packed_;
+  std::vector<Slot> slots_;
+
+  // Whole-batch work space of the blocks.
+  Matrix qkv_, context_;                                                 // forward, where threads meet between stages
+  Matrix grad_output_, grad_middle_, hidden_, grad_gate_up_, grad_qkv_;  // operands of the weight gradients
+  Matrix tokens_;                                                        // [B T, D], z_h without puzzle positions
+  std::vector<double> partial_sums_;
+};
+
+}  // namespace hrm::simd

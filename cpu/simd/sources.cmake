@@ -1,0 +1,18 @@
+# Compile flags of the kernel files, one per instruction set; the program picks among them at run time. Included by the
+# CMakeLists.txt of the repository root. Warnings that g++ 12's own AVX-512 headers raise are off.
+set(kernel_flags -O3 -fno-math-errno -fno-trapping-math)
+set(portable_flags ${kernel_flags})
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set_source_files_properties(cpu/simd/kernels_avx2.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};-mavx2;-mfma")
+  set_source_files_properties(
+    cpu/simd/kernels_avx512.cc
+    PROPERTIES
+      COMPILE_OPTIONS
+      "${kernel_flags};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-Wno-uninitialized;-Wno-maybe-uninitialized"
+  )
+else()
+  # Listed but not compiled. Other processors have fused multiply-adds in their base set.
+  set_source_files_properties(cpu/simd/kernels_avx2.cc cpu/simd/kernels_avx512.cc PROPERTIES HEADER_FILE_ONLY TRUE)
+  list(APPEND portable_flags -ffp-contract=fast)
+endif()
+set_source_files_properties(cpu/simd/kernels_portable.cc PROPERTIES COMPILE_OPTIONS "${portable_flags}")

@@ -1,0 +1,232 @@
+import { test, type Test } from 'tap'
+import { Engine } from '#dist/engine.js'
+import { HRM, type SolveResult } from '#dist/index.js'
+import { native } from '#dist/native.js'
+import { resolveModelConfig } from '#dist/config.js'
+import { Solver } from '#dist/solver.js'
+import { examples, rejection, tiny } from './fixtures.js'
+
+async function model(t: Test, options = {}): Promise<HRM> {
+  const created = await HRM.create(tiny, { seed: 1, ...options })
+  t.teardown(() => created.dispose())
+  return created
+}
+
+/** A solver whose Q head is wide awake, so that sequences halt after different segments. */
+async function haltingSolver(t: Test, maxBatch: number, maxWaitMs = 0): Promise<Solver> {
+  const config = resolveModelConfig({ ...tiny, haltMaxSegments: 12 })
+  const engine = new native.Engine(config, { device: 'cpu', threads: 1, precision: 'fp32', isa: '' })
+  t.teardown(() => engine.dispose())
+  await engine.init(3)
+  const weight = Float32Array.from({ length: 2 * config.hiddenSize }, (_, i) => Math.sin(1 + i * i) * 3)
+  await engine.write('inner.q_head.weight', weight)
+  await engine.write('inner.q_head.bias', Float32Array.of(-1.5, 0))
+  return new Solver(new Engine(engine), config, { maxBatch, maxWaitMs })
+}
+
+test('one example gives one result, a batch gives a list with the same results', async (t) => {
+  const hrm = await model(t)
+  const puzzles = examples(5)
+  const list = await hrm.solve(puzzles)
+  t.equal(list.length, 5)
+  for (const [i, puzzle] of puzzles.entries()) {
+    const alone = await hrm.solve(puzzle)
+    t.same(alone, list[i])
+    t.equal(alone.segments, tiny.haltMaxSegments)
+    t.equal(alone.tokens.length, tiny.seqLen)
+  }
+  const typed = await hrm.solve<SolveResult[]>(Uint8Array.from(puzzles.flat()))
+  t.same(typed, list)
+  t.equal(typed[4]!.tokens.buffer, typed[0]!.tokens.buffer, 'tokens are views on one buffer')
+  t.same(await hrm.solve([Int8Array.from(puzzles[0]!)]), [list[0]])
+})
+
+test('out receives the tokens', async (t) => {
+  const hrm = await model(t)
+  const puzzles = examples(3)
+  const out = new Int32Array(3 * tiny.seqLen)
+  const results = await hrm.solve(puzzles, { out })
+  t.same([...out], results.flatMap(({ tokens }) => [...tokens]))
+  t.equal(results[1]!.tokens.buffer, out.buffer)
+})
+
+test('solve ends as the last of its segments', async (t) => {
+  const hrm = await model(t)
+  const puzzle = examples(1, 7)[0]!
+  const states = []
+  for await (const state of hrm.segments(puzzle, { puzzleId: 2, maxSegments: 6 })) states.push(state)
+  t.same(states.map(({ segment }) => segment), [1, 2, 3, 4, 5, 6])
+  const { tokens, qHalt, qContinue } = states[5]!
+  t.same(await hrm.solve(puzzle, { puzzleId: 2, maxSegments: 6 }), { tokens, qHalt, qContinue, segments: 6 })
+  let before: ArrayLike<number> = puzzle
+  for (const state of states) {
+    t.equal(state.changed, [...state.tokens].filter((token, i) => token !== before[i]).length)
+    before = state.tokens
+  }
+})
+
+test('with halting q each sequence ends with the same bits as alone, whatever the size of the batch', async (t) => {
+  const puzzles = examples(40)
+  const puzzleIds = puzzles.map((_, i) => i % 3)
+  const alone: SolveResult[] = []
+  const single = await haltingSolver(t, 1)
+  for (const [i, puzzle] of puzzles.entries()) {
+    alone.push((await single.solve(puzzle, { halting: 'q', puzzleId: puzzleIds[i]! })) as SolveResult)
+  }
+  const lengths = new Set(alone.map(({ segments }) => segments))
+  t.ok(lengths.size >= 3, `sequences halt after different segments: ${[...lengths].join()}`)
+  t.ok(alone.every(({ segments, qHalt, qContinue }) => segments === 12 || qHalt > qContinue))
+  for (const maxBatch of [2, 7, 64]) {
+    const solver = await haltingSolver(t, maxBatch)
+    t.same(await solver.solve(puzzles, { halting: 'q', puzzleIds }), alone, `maxBatch ${maxBatch}`)
+  }
+  const last = []
+  for await (const state of single.segments(puzzles[0]!, { halting: 'q' })) last.push(state)
+  t.equal(last.length, alone[0]!.segments)
+})
+
+test('calls at the same time share batches and do not change each other', async (t) => {
+  const solver = await haltingSolver(t, 4, 5)
+  const puzzles = examples(12)
+  const alone = []
+  for (const puzzle of puzzles) alone.push(await solver.solve(puzzle, { halting: 'q' }))
+  const together = await Promise.all(puzzles.map((puzzle) => solver.solve(puzzle, { halting: 'q' })))
+  t.same(together, alone)
+  const [short, long] = await Promise.all([
+    solver.solve(puzzles[0]!, { maxSegments: 1 }),
+    solver.solve(puzzles.slice(0, 9), { maxSegments: 9 }),
+  ])
+  t.equal((short as SolveResult).segments, 1)
+  t.ok((long as SolveResult[]).every(({ segments }) => segments === 9))
+})
+
+test('a small call does not wait for a large one to end', async (t) => {
+  const solver = await haltingSolver(t, 2)
+  const order: string[] = []
+  await Promise.all([
+    solver.solve(examples(60)).then(() => order.push('large')),
+    solver.solve(examples(1, 99)).then(() => order.push('small')),
+  ])
+  t.same(order, ['small', 'large'])
+})
+
+test('a change of the weights falls between sequences, never inside one', async (t) => {
+  const log: string[] = []
+  let session = 0
+  const segment = async ({ rows, reset }: { rows: number; reset: Uint8Array }) => {
+    log.push([...reset].map((flag) => (flag ? 'start' : 'go on')).join(' '))
+    session++
+    return {
+      tokens: new Int32Array(rows * tiny.seqLen), qHalt: new Float32Array(rows), qContinue: new Float32Array(rows),
+      steps: new Int32Array(rows).fill(((session - 1) % 3) + 1),
+    }
+  }
+  const engine = new Engine({ openSession: async () => ({ segment, close: () => {} }) } as never)
+  const config = resolveModelConfig(tiny)
+  const solver = new Solver(engine, config, { maxBatch: 2, maxWaitMs: 0 })
+  const solving = solver.solve(examples(4), { maxSegments: 3 })
+  const changing = engine.weights.change().then((release) => {
+    log.push('change')
+    release()
+  })
+  await Promise.all([solving, changing])
+  const batch = ['start start', 'go on go on', 'go on go on']
+  t.same(log, [...batch, 'change', ...batch])
+})
+
+test('the input is copied at the call', async (t) => {
+  const hrm = await model(t)
+  const puzzle = Int32Array.from(examples(1)[0]!)
+  const expected = await hrm.solve(puzzle)
+  const pending = hrm.solve(puzzle)
+  puzzle.fill(0)
+  t.same(await pending, expected)
+})
+
+test('wrong inputs are refused before any work, saying what was expected and found', async (t) => {
+  const hrm = await model(t)
+  const good = examples(1)[0]!
+  const cases: [unknown, unknown, string, string, RegExp][] = [
+    [undefined, undefined, 'TypeError', 'ERR_HRM_ARGUMENT', /got undefined/],
+    ['12345', undefined, 'TypeError', 'ERR_HRM_ARGUMENT', /got "12345"/],
+    [Float32Array.from(good), undefined, 'TypeError', 'ERR_HRM_ARGUMENT', /Float32Array/],
+    [[1, 2, 3], undefined, 'HRMError', 'ERR_HRM_SHAPE', /expected 5 tokens.*got 3/],
+    [[], undefined, 'HRMError', 'ERR_HRM_SHAPE', /got 0/],
+    [new Uint8Array(8), undefined, 'HRMError', 'ERR_HRM_SHAPE', /got 8/],
+    [[good, [1, 2]], undefined, 'HRMError', 'ERR_HRM_SHAPE', /input\[1\], got 2/],
+    [[good, 'x'], undefined, 'TypeError', 'ERR_HRM_ARGUMENT', /input\[1\]/],
+    [[1, 2, 3, 4, 7], undefined, 'RangeError', 'ERR_HRM_ARGUMENT', /input\[4\].*0…6, got 7/],
+    [[1, 2, 3, 4, -1], undefined, 'RangeError', 'ERR_HRM_ARGUMENT', /got -1/],
+    [[1, 2, 3, 4, 1.5], undefined, 'RangeError', 'ERR_HRM_ARGUMENT', /got 1.5/],
+    [[1, 2, 3, 4, NaN], undefined, 'RangeError', 'ERR_HRM_ARGUMENT', /got NaN/],
+    [[1, 2, 3, 4, '5'], undefined, 'TypeError', 'ERR_HRM_ARGUMENT', /got "5"/],
+    [[1, 2, 3, 4, 5n], undefined, 'TypeError', 'ERR_HRM_ARGUMENT', /got 5n/],
+    [good, { puzzleId: 3 }, 'RangeError', 'ERR_HRM_ARGUMENT', /puzzleId.*0…2, got 3/],
+    [good, { puzzleId: '1' }, 'TypeError', 'ERR_HRM_ARGUMENT', /puzzleId/],
+    [good, { puzzleIds: [0, 0] }, 'HRMError', 'ERR_HRM_SHAPE', /1 puzzleIds.*got 2/],
+    [good, { puzzleIds: [0], puzzleId: 0 }, 'TypeError', 'ERR_HRM_ARGUMENT', /both/],
+    [good, { maxSegments: 0 }, 'RangeError', 'ERR_HRM_ARGUMENT', /maxSegments/],
+    [good, { maxSegments: '4' }, 'TypeError', 'ERR_HRM_ARGUMENT', /maxSegments/],
+    [good, { halting: 'soon' }, 'RangeError', 'ERR_HRM_ARGUMENT', /max, q/],
+    [good, { votes: 8 }, 'TypeError', 'ERR_HRM_ARGUMENT', /not built yet, got 8/],
+    [good, { out: new Int32Array(4) }, 'HRMError', 'ERR_HRM_SHAPE', /5 tokens, got 4/],
+    [good, { out: new Uint8Array(5) }, 'TypeError', 'ERR_HRM_ARGUMENT', /Int32Array/],
+    [good, { signal: {} }, 'TypeError', 'ERR_HRM_ARGUMENT', /AbortSignal/],
+    [good, { maxsegments: 4 }, 'TypeError', 'ERR_HRM_ARGUMENT', /got "maxsegments"/],
+    [good, 4, 'TypeError', 'ERR_HRM_ARGUMENT', /options object/],
+  ]
+  for (const [input, options, name, code, message] of cases) {
+    const error = await rejection(hrm.solve(input as number[], options as object))
+    t.match(error, { name, code, message }, `${String(message)}`)
+  }
+  t.throws(() => hrm.segments([good, good] as never), { code: 'ERR_HRM_SHAPE' })
+  t.throws(() => hrm.segments(good, { out: 1 } as never), { code: 'ERR_HRM_ARGUMENT' })
+})
+
+test('an abort rejects with its reason and leaves the other calls alone', async (t) => {
+  const solver = await haltingSolver(t, 4)
+  const puzzles = examples(8)
+  const expected = await solver.solve(puzzles)
+  const reason = new Error('enough')
+  await t.rejects(solver.solve(puzzles, { signal: AbortSignal.abort(reason) }), reason)
+  const abort = new AbortController()
+  const aborted = solver.solve(examples(3000), { signal: abort.signal })
+  const other = solver.solve(puzzles)
+  setTimeout(() => abort.abort(reason), 5)
+  await t.rejects(aborted, reason)
+  t.same(await other, expected)
+  const segments = solver.segments(puzzles[0]!, { signal: abort.signal })
+  await t.rejects(segments.next(), reason)
+})
+
+test('calls on a disposed model reject, also those in progress', async (t) => {
+  const hrm = await HRM.create(tiny)
+  const pending = hrm.solve(examples(500))
+  const iterator = hrm.segments(examples(1)[0]!)
+  await iterator.next()
+  hrm.dispose()
+  hrm.dispose()
+  t.match(await rejection(pending), { code: 'ERR_HRM_DISPOSED' })
+  t.match(await rejection(iterator.next() as Promise<unknown>), { code: 'ERR_HRM_DISPOSED' })
+  t.match(await rejection(hrm.solve(examples(1)[0]!)), { code: 'ERR_HRM_DISPOSED' })
+  t.throws(() => hrm.segments(examples(1)[0]!), { code: 'ERR_HRM_DISPOSED' })
+  t.match(await rejection(hrm.save('unused')), { code: 'ERR_HRM_DISPOSED' })
+  t.match(await rejection(hrm.train(undefined as never).done()), { code: 'ERR_HRM_DISPOSED' })
+  t.match(await rejection(hrm.evaluate(undefined as never)), { code: 'ERR_HRM_DISPOSED' })
+})
+
+test('a model can be declared with using and await using', async (t) => {
+  let kept: HRM
+  {
+    using hrm = await HRM.create(tiny)
+    kept = hrm
+    await hrm.solve(examples(1)[0]!)
+  }
+  t.match(await rejection(kept.solve(examples(1)[0]!)), { code: 'ERR_HRM_DISPOSED' })
+  let pending: Promise<unknown>
+  {
+    await using hrm = await HRM.create(tiny)
+    pending = rejection(hrm.solve(examples(200)))
+  }
+  t.match(await pending, { code: 'ERR_HRM_DISPOSED' })
+})

@@ -1,0 +1,158 @@
+import { test } from 'tap'
+import { HRM, type StepEvent, type TrainEvent } from '#dist/index.js'
+import { examples, recipe, rejection, tiny, tinyDataset } from './fixtures.js'
+
+async function collect(run: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {
+  const events: TrainEvent[] = []
+  for await (const event of run) events.push(event)
+  return events
+}
+
+const steps = (events: TrainEvent[]) => events.filter((event): event is StepEvent => event.type === 'step')
+
+test('training lowers the loss and solves what it was taught', async (t) => {
+  const data = await tinyDataset(t, { train: 64, test: 16 })
+  await using model = await HRM.create(tiny, { seed: 0 })
+  const before = (await model.evaluate(data)).sets['all']!
+  const events = await collect(model.train(data, { ...recipe, epochs: 40 }))
+  const losses = steps(events).map(({ loss }) => loss)
+  t.equal(losses.length, 320)
+  t.ok(losses.at(-1)! < losses[0]! / 3, `loss ${losses[0]} fell to ${losses.at(-1)}`)
+  const after = (await model.evaluate(data)).sets['all']!
+  t.ok(after.accuracy! > 0.9 && before.accuracy! < 0.5, `accuracy ${before.accuracy} rose to ${after.accuracy}`)
+})
+
+test('events come in order and carry the official metric names', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const events = await collect(model.train(data, { ...recipe, evalEverySteps: 10, ema: 0.9 }))
+  t.same(events[0], { type: 'start', step: 0, lastStep: 24, totalSteps: 24, resumed: null })
+  t.same(steps(events).map(({ step }) => step), Array.from({ length: 24 }, (_, i) => i + 1))
+  t.same(events.filter(({ type }) => type === 'eval').map(({ step }) => step), [10, 20, 24])
+  t.same(events.at(-1), { type: 'end', step: 24, reason: 'completed', checkpoint: null })
+  const [first] = steps(events)
+  t.same(Object.keys(first!.metrics), [
+    'count', 'accuracy', 'exact_accuracy', 'q_halt_accuracy', 'steps', 'lm_loss', 'q_halt_loss', 'q_continue_loss',
+  ])
+  t.equal(first!.lr, recipe.lr / recipe.lrWarmupSteps)
+  t.ok(first!.itPerSecond > 0 && first!.gradNorm > 0)
+  for (const { metrics, loss } of steps(events)) {
+    t.ok(Math.abs(loss - metrics.lm_loss - (metrics.q_halt_loss + metrics.q_continue_loss) / 2) < 1e-6)
+    t.equal(metrics.accuracy === null, metrics.count === 0)
+  }
+  for (const event of events) {
+    if (event.type !== 'eval') continue
+    t.equal(event.sets['all']!.count, 7)
+    t.equal(event.emaSets!['all']!.steps, tiny.haltMaxSegments)
+    t.not(event.emaSets!['all']!.lm_loss, event.sets['all']!.lm_loss)
+  }
+})
+
+test('evaluation interval counts epochs', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const events = await collect(model.train(data, { ...recipe, evalInterval: 3 }))
+  t.same(events.filter(({ type }) => type === 'eval').map(({ step }) => step), [9, 18, 24])
+})
+
+test('maxSteps ends the run early and keeps the schedule', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const end = await model.train(data, { ...recipe, maxSteps: 5 }).done()
+  t.match(end, { step: 5, reason: 'completed' })
+})
+
+test('averaged weights can be what the model keeps', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const events = await collect(model.train(data, { ...recipe, ema: 0.9, finalWeights: 'ema' }))
+  const last = events.findLast((event) => event.type === 'eval')!
+  t.same((await model.evaluate(data)).sets, last.type === 'eval' && last.emaSets)
+})
+
+test('while training another train, save or evaluate is refused and solve works', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const run = model.train(data, { ...recipe, epochs: 1000 })
+  for (const other of [model.train(data, recipe).done(), model.save(t.testdirName + '/x'), model.evaluate(data)]) {
+    t.match(await rejection(other), { code: 'ERR_HRM_BUSY' })
+  }
+  for (let i = 0; i < 5; i++) t.equal((await model.solve(examples(3))).length, 3)
+  run.stop()
+  t.match(await run.done(), { type: 'end', reason: 'stopped' })
+  t.equal((await model.evaluate(data)).sets['all']!.count, 7)
+})
+
+test('an abort ends the run with its reason', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const reason = new Error('enough')
+  await t.rejects(model.train(data, { ...recipe, signal: AbortSignal.abort(reason) }).done(), reason)
+  const abort = new AbortController()
+  const run = model.train(data, { ...recipe, epochs: 100000, signal: abort.signal })
+  let seen = 0
+  await t.rejects(async () => {
+    for await (const event of run) {
+      if (event.type === 'step' && ++seen === 3) abort.abort(reason)
+    }
+  }, reason)
+  t.ok(seen >= 3)
+  await model.train(data, { ...recipe, maxSteps: 2 }).done()
+})
+
+test('leaving the loop stops the run and waits for it', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const run = model.train(data, { ...recipe, epochs: 100000 })
+  for await (const event of run) if (event.type === 'step') break
+  t.equal((await run.done()).reason, 'stopped')
+  await model.save(`${t.testdirName}/after`)
+})
+
+test('disposing ends the run', async (t) => {
+  const data = await tinyDataset(t)
+  const model = await HRM.create(tiny)
+  const run = model.train(data, { ...recipe, epochs: 100000 })
+  const reading = async () => {
+    for await (const event of run) if (event.type === 'step') model.dispose()
+  }
+  t.match(await rejection(reading()), { code: 'ERR_HRM_DISPOSED' })
+  t.match(await rejection(run.done()), { code: 'ERR_HRM_DISPOSED' })
+})
+
+test('a slow reader misses old steps and nothing else', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const run = model.train(data, { ...recipe, epochs: 500, evalEverySteps: 100 })
+  await run.done()
+  const events = await collect(run)
+  t.equal(steps(events).length, 1024)
+  t.equal(steps(events).at(-1)!.step, 1500)
+  t.equal(events.filter(({ type }) => type === 'eval').length, 15)
+})
+
+test('wrong options and data that do not fit are refused before any work', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny)
+  const cases: [object, string, RegExp][] = [
+    [{ epochs: 0 }, 'ERR_HRM_CONFIG', /epochs/],
+    [{ learningRate: 1 }, 'ERR_HRM_CONFIG', /learningRate/],
+    [{ checkpoint: {} }, 'ERR_HRM_ARGUMENT', /checkpoint.dir/],
+    [{ checkpoint: { dir: 'x', keeps: 3 } }, 'ERR_HRM_ARGUMENT', /keeps/],
+    [{ checkpoint: { dir: 'x', keep: 0 } }, 'ERR_HRM_ARGUMENT', /checkpoint.keep/],
+    [{ checkpoint: { dir: 'x', best: 'all/luck' } }, 'ERR_HRM_ARGUMENT', /exact_accuracy/],
+    [{ checkpoint: { dir: 'x', best: 'none/accuracy' } }, 'ERR_HRM_ARGUMENT', /sets all/],
+    [{ resume: 'auto' }, 'ERR_HRM_ARGUMENT', /checkpoint.dir/],
+    [{ resume: 3 }, 'ERR_HRM_ARGUMENT', /resume/],
+    [{ finalWeights: 'ema' }, 'ERR_HRM_ARGUMENT', /ema/],
+    [{ signal: 1 }, 'ERR_HRM_ARGUMENT', /AbortSignal/],
+  ]
+  for (const [options, code, message] of cases) {
+    t.match(await rejection(model.train(data, { ...recipe, ...options }).done()), { code, message }, String(message))
+  }
+  t.match(await rejection(model.train({} as never, recipe).done()), { code: 'ERR_HRM_ARGUMENT', message: /Dataset/ })
+  await using other = await HRM.create({ ...tiny, vocabSize: 9 })
+  t.match(await rejection(other.train(data, recipe).done()), { code: 'ERR_HRM_DATASET', message: /vocabSize 9.*got 7/ })
+  await using narrow = await HRM.create({ ...tiny, numPuzzleIdentifiers: 2 })
+  t.match(await rejection(narrow.evaluate(data)), { code: 'ERR_HRM_DATASET', message: /at most 2/ })
+})
