@@ -7,6 +7,22 @@ import { endOnClosedPipe, note } from './output.js'
 
 /** Commands in the order of the help; a command is loaded only when it is called. */
 const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
+  train: {
+    summary: 'train a model on a dataset folder',
+    load: async () => (await import('./train.js')).trainCommand(),
+  },
+  eval: {
+    summary: 'score a checkpoint on a dataset',
+    load: async () => (await import('./eval.js')).evalCommand(),
+  },
+  solve: {
+    summary: 'solve puzzles with a checkpoint',
+    load: async () => (await import('./solve.js')).solveCommand(),
+  },
+  inspect: {
+    summary: 'show what a checkpoint, dataset, .npy or .safetensors file holds',
+    load: async () => (await import('./inspect.js')).inspectCommand(),
+  },
   doctor: {
     summary: 'check what this machine offers',
     load: async () => (await import('./doctor.js')).doctorCommand(),

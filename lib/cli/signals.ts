@@ -1,15 +1,11 @@
-import { exitCodes } from './exit.js'
+import { Exit, exitCodes } from './exit.js'
 
 const exitOf = { SIGINT: exitCodes.interrupted, SIGTERM: exitCodes.terminated } as const
 
 /** Why a long command was asked to end. */
-export class Interruption extends Error {
+export class Interruption extends Exit {
   constructor(readonly signal: keyof typeof exitOf) {
-    super(`ended by ${signal}`)
-  }
-
-  get exitCode(): number {
-    return exitOf[this.signal]
+    super(exitOf[signal], `ended by ${signal}`)
   }
 }
 

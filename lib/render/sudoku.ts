@@ -41,6 +41,12 @@ export function brokenCells({ size, digits, givens }: SudokuGrid): boolean[] {
   })
 }
 
+/** Whether every cell holds a digit, no rule is broken and all givens are kept. */
+export function isSolved(grid: SudokuGrid): boolean {
+  const isDigit = (digit: number) => digit >= 1 && digit <= grid.size
+  return Array.from(grid.digits).every(isDigit) && !brokenCells(grid).includes(true)
+}
+
 const marks = { broken: '!', changed: '*', none: ' ' }
 
 /** Draws one grid: givens bold, changed cells inverse, broken rules red; plain text marks them `*` and `!` instead. */

@@ -39,7 +39,12 @@ export function sideBySide(blocks: readonly (readonly string[])[], columns = 80,
     if (lines.length > 0) lines.push('')
     const height = Math.max(...row.map((block) => block.length))
     for (let y = 0; y < height; y++) {
-      lines.push(row.map((block) => pad(block[y] ?? '', widthOf(block))).join(' '.repeat(gap)).trimEnd())
+      lines.push(
+        row
+          .map((block) => pad(block[y] ?? '', widthOf(block)))
+          .join(' '.repeat(gap))
+          .trimEnd(),
+      )
     }
   }
   for (const block of blocks) {

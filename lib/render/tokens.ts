@@ -6,7 +6,12 @@ export function drawTokens(tokens: ArrayLike<number>, perLine = 32): string[] {
   const cellWidth = Math.max(...texts.map((text) => text.length))
   const lines: string[] = []
   for (let at = 0; at < texts.length; at += width) {
-    lines.push(texts.slice(at, at + width).map((text) => text.padStart(cellWidth)).join(' '))
+    lines.push(
+      texts
+        .slice(at, at + width)
+        .map((text) => text.padStart(cellWidth))
+        .join(' '),
+    )
   }
   return lines
 }

@@ -1,0 +1,122 @@
+import type { EndEvent, EvalEvent, StartEvent, StepEvent, TrainRun } from '../train-run.js'
+import { scoreTable } from './eval.js'
+import { formatPercent, note, print, printJson } from './output.js'
+import { Progress } from './progress.js'
+import type { Interrupts } from './signals.js'
+
+export interface FollowOptions {
+  /** Print events as JSON lines. */
+  json: boolean
+  /** Run folder, undefined where nothing is saved. */
+  dir: string | undefined
+  interrupts: Interrupts
+  /** Steps between step events in JSON. */
+  logEvery: number
+  onStart?: (event: StartEvent) => void
+  onEval?: (event: EvalEvent) => void
+}
+
+/** How a run ended. */
+export interface Followed {
+  end: EndEvent
+  evaluation: EvalEvent | undefined
+}
+
+/** Share of a moving average that a new value leaves to the old ones. */
+const SMOOTHING = 0.98
+
+/** Averages for the progress line; rows that halt are few, so their accuracy jumps from step to step. */
+class Smoothed {
+  #value: number | undefined
+
+  add(value: number | null): void {
+    if (value !== null)
+      this.#value = this.#value === undefined ? value : SMOOTHING * this.#value + (1 - SMOOTHING) * value
+  }
+
+  get value(): number | null {
+    return this.#value ?? null
+  }
+}
+
+/** Accuracy of the best weights: the averaged ones where there are any. */
+function describeEvaluation({ step, sets, emaSets }: EvalEvent): string {
+  const scores = Object.entries(emaSets ?? sets).map(([name, { exact_accuracy, accuracy }]) => {
+    return `${name}: exact ${formatPercent(exact_accuracy)}, tokens ${formatPercent(accuracy)}`
+  })
+  return `step ${step} evaluation${emaSets ? ' (averaged weights)' : ''}: ${scores.join('; ')}`
+}
+
+/**
+ * Shows a run until it ends: progress on stderr, events (with json) and the result on stdout. An interruption stops the
+ * run after the step in progress, with a checkpoint.
+ * @throws Interruption after the result was printed
+ */
+export async function followRun(run: TrainRun, options: FollowOptions): Promise<Followed> {
+  const { json, dir, interrupts, logEvery } = options
+  const begin = performance.now()
+  const stop = () => {
+    note(`${interrupts.reason!.signal}: ending after this step; once more ends at once`)
+    run.stop()
+  }
+  interrupts.signal.addEventListener('abort', stop, { once: true })
+  const loss = new Smoothed()
+  const exact = new Smoothed()
+  let progress: Progress | undefined
+  let evaluation: EvalEvent | undefined
+  let end: EndEvent | undefined
+  const onStep = (event: StepEvent) => {
+    loss.add(event.loss)
+    exact.add(event.metrics.exact_accuracy)
+    progress?.update(event.step, [`loss ${loss.value!.toFixed(3)}`, `exact ${formatPercent(exact.value)}`])
+    if (event.nonFinite !== undefined)
+      progress?.note(`step ${event.step}: ${event.nonFinite} is not finite, update dropped`)
+  }
+  try {
+    for await (const event of run) {
+      if (json && (event.type !== 'step' || event.step % logEvery === 0)) printJson({ ...event })
+      switch (event.type) {
+        case 'start':
+          options.onStart?.(event)
+          progress = new Progress('training', event.lastStep, { initial: event.step })
+          break
+        case 'step':
+          onStep(event)
+          break
+        case 'eval':
+          evaluation = event
+          progress?.note(describeEvaluation(event))
+          options.onEval?.(event)
+          break
+        case 'end':
+          end = event
+          break
+        case 'checkpoint':
+      }
+    }
+  } finally {
+    progress?.stop()
+    interrupts.signal.removeEventListener('abort', stop)
+  }
+  const { reason } = interrupts
+  const followed = { end: end!, evaluation }
+  printResult(followed, options, (performance.now() - begin) / 1000)
+  if (reason) throw reason
+  return followed
+}
+
+function printResult({ end, evaluation }: Followed, { json, dir, interrupts }: FollowOptions, seconds: number): void {
+  const { step, checkpoint } = end
+  if (json) {
+    const reason = interrupts.reason?.signal ?? end.reason
+    const sets = evaluation
+      ? { sets: evaluation.sets, ...(evaluation.emaSets ? { emaSets: evaluation.emaSets } : {}) }
+      : {}
+    printJson({ type: 'result', step, reason, run: dir ?? null, checkpoint, seconds, ...sets })
+  } else if (evaluation) {
+    print(...scoreTable(evaluation.sets))
+    if (evaluation.emaSets) print('averaged weights:', ...scoreTable(evaluation.emaSets))
+  }
+  if (dir === undefined) note(`stopped at step ${step}; nothing was saved`)
+  else note(`step ${step}, checkpoint ${checkpoint}`)
+}

@@ -1,0 +1,204 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { openCheckpoint, verifyCheckpoint } from '../checkpoint.js'
+import { parameterCount, toOfficial } from '../config.js'
+import { Dataset } from '../dataset.js'
+import { HRMError } from '../errors.js'
+import { NpyArray } from '../npy.js'
+import { drawSudoku } from '../render/sudoku.js'
+import { type RenderOptions, renderOptions, sideBySide, table } from '../render/text.js'
+import { drawTokens } from '../render/tokens.js'
+import { readSafetensors } from '../safetensors.js'
+import { scoreTable } from './eval.js'
+import { integerOption } from './options.js'
+import { formatCount, print, printJson } from './output.js'
+import { type SudokuFormat, sudokuFormat } from './sudoku-format.js'
+
+interface InspectOptions {
+  json?: boolean
+  examples: number
+}
+
+/** What was found: for people as lines, for programs as values. */
+interface Finding {
+  lines: string[]
+  json: Record<string, unknown>
+}
+
+/** Rows shown of a .npy file. */
+const SHOWN_ROWS = 3
+
+async function inspectTensors(path: string): Promise<Finding> {
+  const file = await readSafetensors(path)
+  try {
+    const tensors = file.names().map((name) => ({ name, ...file.info(name) }))
+    const elements = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0)
+    const metadata = Object.fromEntries(file.metadata)
+    const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, `[${shape.join(', ')}]`])
+    return {
+      lines: [
+        `${path}: ${tensors.length} tensors, ${formatCount(elements)} elements`,
+        ...Object.entries(metadata).map(([key, value]) => `${key}: ${value}`),
+        ...table(['tensor', 'dtype', 'shape'], rows),
+      ],
+      json: { kind: 'safetensors', path, metadata, elements, tensors },
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+async function inspectArray(path: string): Promise<Finding> {
+  const array = await NpyArray.open(path)
+  try {
+    const { dtype, shape, length, rowLength } = array
+    const rows = Array.from({ length: Math.min(SHOWN_ROWS, length) }, (_, row) => {
+      const values = new Int32Array(rowLength)
+      array.readRange(row, row + 1, values)
+      return [...values]
+    })
+    return {
+      lines: [`${path}: ${dtype} [${shape.join(', ')}]`, ...rows.map((row) => row.join(' '))],
+      json: { kind: 'npy', path, dtype, shape, rows },
+    }
+  } finally {
+    array.close()
+  }
+}
+
+/** Lines of an official configuration: `arch.H_cycles = 2`. */
+function configLines(node: object, prefix = ''): string[] {
+  return Object.entries(node).flatMap(([key, value]) => {
+    const isGroup = typeof value === 'object' && value !== null && !Array.isArray(value)
+    return isGroup ? configLines(value, `${prefix}${key}.`) : [`  ${prefix}${key} = ${JSON.stringify(value)}`]
+  })
+}
+
+async function inspectCheckpoint(path: string): Promise<Finding> {
+  const { dir, config, model, trainer, evaluation } = await openCheckpoint(path)
+  const hashed = (await verifyCheckpoint(dir)) !== undefined
+  const tensors = await inspectTensors(join(dir, 'model.safetensors'))
+  const official = toOfficial({ ...config, model })
+  const parameters = parameterCount(model)
+  const step = trainer?.step ?? null
+  return {
+    lines: [
+      `${dir}: checkpoint${step === null ? '' : ` of step ${formatCount(step)} of ${formatCount(trainer!.totalSteps)}`}`,
+      `${formatCount(parameters)} trainable parameters`,
+      hashed ? 'hashes: every file is as it was saved' : 'hashes: none, an imported checkpoint',
+      trainer ? 'a run can go on from here: hrm train --resume' : 'holds no trainer state',
+      ...(evaluation ? ['', ...scoreTable(evaluation.sets)] : []),
+      ...(evaluation?.emaSets ? ['averaged weights:', ...scoreTable(evaluation.emaSets)] : []),
+      '',
+      'config',
+      ...configLines(official),
+      '',
+      ...tensors.lines,
+    ],
+    json: {
+      kind: 'checkpoint',
+      path: dir,
+      step,
+      parameters,
+      hashed,
+      config: official,
+      evaluation: evaluation ?? null,
+      tensors: tensors.json['tensors'],
+    },
+  }
+}
+
+function drawExample(
+  inputs: Int32Array,
+  labels: Int32Array,
+  sudoku: SudokuFormat | undefined,
+  render: RenderOptions,
+): string[] {
+  if (!sudoku) return sideBySide([drawTokens(inputs), ['->'], drawTokens(labels)], render.columns)
+  const { size, digits } = sudoku
+  const givens = digits(inputs)
+  const grids = [givens, digits(labels)].map((grid) => drawSudoku({ size, digits: grid, givens }, render))
+  return sideBySide(grids, render.columns)
+}
+
+async function inspectDataset(path: string, examples: number, render: RenderOptions): Promise<Finding> {
+  const dataset = await Dataset.open(path)
+  try {
+    const { vocabSize, seqLen, numPuzzleIdentifiers } = dataset
+    const sudoku = sudokuFormat({ vocabSize, seqLen })
+    const hash = await dataset.hash()
+    const sets = dataset.splits.flatMap((split) =>
+      dataset
+        .sets(split)
+        .map(({ name, numGroups, numPuzzles, numExamples }) => ({ split, name, numGroups, numPuzzles, numExamples })),
+    )
+    const rows = sets.map((set) => [
+      set.split,
+      set.name,
+      ...[set.numGroups, set.numPuzzles, set.numExamples].map(formatCount),
+    ])
+    const drawn = sets.flatMap(({ split, name, numExamples }) =>
+      Array.from({ length: Math.min(examples, numExamples) }, (_, at) => {
+        const { inputs, labels, puzzleId } = dataset.example(split, name, at)
+        return [
+          '',
+          `${split} ${name} example ${at}, puzzle identifier ${puzzleId}`,
+          ...drawExample(inputs, labels, sudoku, render),
+        ]
+      }).flat(),
+    )
+    return {
+      lines: [
+        `${path}: dataset of ${seqLen} tokens, vocabulary ${vocabSize}, ${formatCount(numPuzzleIdentifiers)} puzzle identifiers`,
+        `SHA-256 ${hash}`,
+        ...table(['split', 'set', 'groups', 'puzzles', 'examples'], rows),
+        ...drawn,
+      ],
+      json: {
+        kind: 'dataset',
+        path,
+        hash,
+        metadata: Object.fromEntries(dataset.splits.map((split) => [split, dataset.metadata(split)])),
+        sets,
+      },
+    }
+  } finally {
+    dataset.close()
+  }
+}
+
+function unknownKind(path: string, got: string): HRMError {
+  return new HRMError(
+    'ERR_HRM_DATASET',
+    `[inspect] expected a checkpoint, run or dataset folder, or a .npy or .safetensors file, got ${got} at ${path}; check the path`,
+    { path },
+  )
+}
+
+async function find(path: string, examples: number, render: RenderOptions): Promise<Finding> {
+  if (!existsSync(path)) throw unknownKind(path, 'nothing')
+  if (!statSync(path).isDirectory()) {
+    if (path.endsWith('.safetensors')) return inspectTensors(path)
+    if (path.endsWith('.npy')) return inspectArray(path)
+    throw unknownKind(path, 'another file')
+  }
+  const names = new Set(readdirSync(path))
+  if (names.has('config.json') || names.has('latest')) return inspectCheckpoint(path)
+  if (names.has('train') || names.has('test')) return inspectDataset(path, examples, render)
+  throw unknownKind(path, 'another folder')
+}
+
+/** `hrm inspect` */
+export function inspectCommand(): Command {
+  return new Command('inspect')
+    .description('Shows what a checkpoint or run folder, a dataset folder, a .npy or a .safetensors file holds.')
+    .argument('<path>', 'folder or file')
+    .addOption(integerOption('--examples <n>', 'examples drawn of each set of a dataset', 0).default(2))
+    .option('--json', 'print one JSON line')
+    .action(async (path: string, { json, examples }: InspectOptions) => {
+      const finding = await find(path, examples, renderOptions(process.stdout))
+      if (json) printJson({ type: 'result', ...finding.json })
+      else print(...finding.lines)
+    })
+}

@@ -1,0 +1,51 @@
+import type { ModelConfig } from '../config.js'
+import type { Frame } from '../render/sudoku.js'
+import type { SegmentState } from '../solver.js'
+
+/** Token of an empty cell; 0 is padding, digit d is token d + 1. */
+const blankToken = 1
+
+/** How a model of a Sudoku size writes its grids. */
+export interface SudokuFormat {
+  size: number
+  /** Digits of tokens: 0 for an empty cell, -1 for padding. */
+  digits: (tokens: ArrayLike<number>) => number[]
+}
+
+/** The format of a model of `size`² tokens and the vocabulary padding, empty, 1 … size; undefined for other models. */
+export function sudokuFormat({
+  seqLen,
+  vocabSize,
+}: Pick<ModelConfig, 'seqLen' | 'vocabSize'>): SudokuFormat | undefined {
+  const size = [4, 6, 9].find((side) => side * side === seqLen && vocabSize === side + 2)
+  return size === undefined
+    ? undefined
+    : { size, digits: (tokens) => Array.from(tokens, (token) => token - blankToken) }
+}
+
+/** Reads a grid as size² characters, `.` or `0` for an empty cell; undefined where it is none. */
+export function sudokuTokens(text: string, { size }: SudokuFormat): number[] | undefined {
+  if (text.length !== size * size || !new RegExp(`^[.0-${size}]*$`).test(text)) return undefined
+  return Array.from(text, (cell) => (cell === '.' ? 0 : Number(cell)) + blankToken)
+}
+
+/** Writes a grid as size² characters, `?` where a token is no digit. */
+export function sudokuText(format: SudokuFormat, tokens: ArrayLike<number>): string {
+  return format
+    .digits(tokens)
+    .map((digit) => (digit > 0 ? String(digit) : digit === 0 ? '.' : '?'))
+    .join('')
+}
+
+/** The puzzle and what each segment answered. */
+export function segmentFrames(
+  { size, digits }: SudokuFormat,
+  givens: number[],
+  states: readonly SegmentState[],
+): Frame[] {
+  const grids = [givens, ...states.map(({ tokens }) => digits(tokens))]
+  return grids.map((grid, segment) => ({
+    title: segment === 0 ? 'puzzle' : `segment ${segment}`,
+    grid: { size, digits: grid, givens, ...(segment > 0 ? { previous: grids[segment - 1] } : {}) },
+  }))
+}
