@@ -165,7 +165,7 @@ async function train(overrides: string[], options: CommandOptions): Promise<void
         if (resumed !== null) note(`resumed from ${resumed} at step ${step}`)
         note(
           `${formatCount(lastStep - step)} steps to go, about ${formatDuration((lastStep - step) * stepSeconds)} ` +
-            `(${stepSeconds.toPrecision(2)} s a step, estimated from one segment)`,
+            `(${stepSeconds.toPrecision(2)} s a step, estimated from two segments)`,
         )
       },
     })

@@ -65,7 +65,7 @@ export function sideBySide(blocks: readonly (readonly string[])[], columns = 80,
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [head, ...rows]
   const widths = head.map((_, x) => Math.max(...all.map((row) => visibleWidth(row[x] ?? ''))))
-  const numeric = head.map((_, x) => rows.length > 0 && rows.every((row) => /^[-\d.,%]*$/.test(row[x] ?? '')))
+  const numeric = head.map((_, x) => rows.length > 0 && rows.every((row) => /^[-\d.,% …]*$/.test(row[x] ?? '')))
   return all.map((row) =>
     row
       .map((cell, x) => (numeric[x] ? cell.padStart(widths[x]!) : pad(cell, widths[x]!)))
