@@ -12,7 +12,7 @@ test('an answer that obeys the rules is valid', (t) => {
 
 test('an answer that breaks a rule is not, and says which', (t) => {
   const swapped = solution.with(1, solution[2]!).with(2, solution[1]!)
-  t.match(verify('sudoku', puzzle, swapped), { valid: false, reason: /twice in column/ })
+  t.match(verify('sudoku', puzzle, swapped), { valid: false, reason: /3 twice in box 1/ })
   const relabelled = solution.map((token) => (token === 5 ? 2 : token + 1))
   t.match(verify('sudoku', puzzle, relabelled), { valid: false, reason: /given/ })
   t.match(verify('sudoku', puzzle, puzzle), { valid: false, reason: /no digit/ })
