@@ -1,25 +1,27 @@
 import type { EndEvent, EvalEvent, StartEvent, StepEvent, TrainRun } from '../train-run.js'
-import { scoreTable } from './eval.js'
-import { formatPercent, note, print, printJson } from './output.js'
+import { formatPercent, note, printJson } from './output.js'
 import { Progress } from './progress.js'
 import type { Interrupts } from './signals.js'
 
 export interface FollowOptions {
   /** Print events as JSON lines. */
   json: boolean
-  /** Run folder, undefined where nothing is saved. */
-  dir: string | undefined
   interrupts: Interrupts
+  /** Seconds after which the caller stops the run at the latest; bounds the ETA. */
+  timeLimit?: number
   /** Steps between step events in JSON. */
   logEvery: number
-  onStart?: (event: StartEvent) => void
+  /** Called before any progress is shown. */
+  onStart?: (event: StartEvent) => void | Promise<void>
   onEval?: (event: EvalEvent) => void
 }
 
 /** How a run ended. */
 export interface Followed {
   end: EndEvent
+  /** The last evaluation. */
   evaluation: EvalEvent | undefined
+  seconds: number
 }
 
 /** Share of a moving average that a new value leaves to the old ones. */
@@ -48,12 +50,11 @@ function describeEvaluation({ step, sets, emaSets }: EvalEvent): string {
 }
 
 /**
- * Shows a run until it ends: progress on stderr, events (with json) and the result on stdout. An interruption stops the
- * run after the step in progress, with a checkpoint.
- * @throws Interruption after the result was printed
+ * Shows a run until it ends: progress on stderr, with json events on stdout. An interruption stops the run after the step
+ * in progress, with a checkpoint.
  */
 export async function followRun(run: TrainRun, options: FollowOptions): Promise<Followed> {
-  const { json, dir, interrupts, logEvery } = options
+  const { json, interrupts, logEvery } = options
   const begin = performance.now()
   const stop = () => {
     note(`${interrupts.reason!.signal}: ending after this step; once more ends at once`)
@@ -77,8 +78,8 @@ export async function followRun(run: TrainRun, options: FollowOptions): Promise<
       if (json && (event.type !== 'step' || event.step % logEvery === 0)) printJson({ ...event })
       switch (event.type) {
         case 'start':
-          options.onStart?.(event)
-          progress = new Progress('training', event.lastStep, { initial: event.step })
+          await options.onStart?.(event)
+          progress = new Progress('training', event.lastStep, { initial: event.step, timeLimit: options.timeLimit })
           break
         case 'step':
           onStep(event)
@@ -98,25 +99,5 @@ export async function followRun(run: TrainRun, options: FollowOptions): Promise<
     progress?.stop()
     interrupts.signal.removeEventListener('abort', stop)
   }
-  const { reason } = interrupts
-  const followed = { end: end!, evaluation }
-  printResult(followed, options, (performance.now() - begin) / 1000)
-  if (reason) throw reason
-  return followed
-}
-
-function printResult({ end, evaluation }: Followed, { json, dir, interrupts }: FollowOptions, seconds: number): void {
-  const { step, checkpoint } = end
-  if (json) {
-    const reason = interrupts.reason?.signal ?? end.reason
-    const sets = evaluation
-      ? { sets: evaluation.sets, ...(evaluation.emaSets ? { emaSets: evaluation.emaSets } : {}) }
-      : {}
-    printJson({ type: 'result', step, reason, run: dir ?? null, checkpoint, seconds, ...sets })
-  } else if (evaluation) {
-    print(...scoreTable(evaluation.sets))
-    if (evaluation.emaSets) print('averaged weights:', ...scoreTable(evaluation.emaSets))
-  }
-  if (dir === undefined) note(`stopped at step ${step}; nothing was saved`)
-  else note(`step ${step}, checkpoint ${checkpoint}`)
+  return { end: end!, evaluation, seconds: (performance.now() - begin) / 1000 }
 }

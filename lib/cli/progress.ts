@@ -5,6 +5,12 @@ const LINE_INTERVAL_MS = 10_000
 /** Time constant of the rate shown, in seconds. */
 const RATE_MEMORY_S = 10
 
+interface ProgressOptions {
+  initial?: number
+  unit?: string
+  timeLimit?: number | undefined
+}
+
 /**
  * Progress on stderr: a bar on a terminal, else one line every ten seconds.
  * `update` may be called as often as there is news.
@@ -13,6 +19,8 @@ export class Progress {
   readonly #label: string
   readonly #total: number
   readonly #unit: string
+  /** Time at which the work ends in any case, in milliseconds of performance.now(). */
+  readonly #deadline: number
   readonly #bars: MultiBar | undefined
   readonly #bar: SingleBar | undefined
   #value: number
@@ -25,11 +33,13 @@ export class Progress {
    * @param total value at the end
    * @param initial value at the start, more than 0 when resuming
    * @param unit what the rate counts, `it`
+   * @param timeLimit seconds after which the work ends in any case
    */
-  constructor(label: string, total: number, { initial = 0, unit = 'it' } = {}) {
+  constructor(label: string, total: number, { initial = 0, unit = 'it', timeLimit = Infinity }: ProgressOptions = {}) {
     this.#label = label
     this.#total = total
     this.#unit = unit
+    this.#deadline = performance.now() + timeLimit * 1000
     this.#value = initial
     if (process.stderr.isTTY && process.env['TERM'] !== 'dumb') {
       const format = `${label} {bar} {value}/{total}{news}`
@@ -56,7 +66,8 @@ export class Progress {
       this.#value = value
     }
     const rate = this.#rate >= 1 || this.#rate === 0 ? this.#rate.toFixed(1) : this.#rate.toPrecision(2)
-    const left = this.#rate > 0 ? [`ETA ${formatDuration((this.#total - value) / this.#rate)}`] : []
+    const secondsLeft = Math.min((this.#total - value) / this.#rate, (this.#deadline - now) / 1000)
+    const left = this.#rate > 0 ? [`ETA ${formatDuration(secondsLeft)}`] : []
     const all = [...news, `${rate} ${this.#unit}/s`, ...left]
     this.#shown = `${this.#label} ${value}/${this.#total} | ${all.join(' | ')}`
     if (this.#bar) this.#bar.update(value, { news: ` | ${all.join(' | ')}` })

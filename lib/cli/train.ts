@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Command, Option } from 'commander'
 import { openCheckpoint } from '../checkpoint.js'
 import {
   type Config,
+  fromOfficial,
   loadPreset,
   type ModelConfig,
   type PresetName,
@@ -11,18 +13,24 @@ import {
   resolveRunConfig,
   resolveTrainOptions,
   type RunConfig,
+  toOfficial,
   type TrainConfig,
 } from '../config.js'
 import { Dataset } from '../dataset.js'
 import { argumentError } from '../errors.js'
 import { HRM } from '../model.js'
+import { readPointer } from '../run-folder.js'
 import type { TrainOptions } from '../trainer.js'
 import { estimateStepSeconds } from './estimate.js'
+import { scoreTable } from './eval.js'
+import { type Followed, followRun } from './follow-run.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, shareOption } from './options.js'
-import { formatCount, formatDuration, note } from './output.js'
+import { formatCount, formatDuration, note, print, printJson } from './output.js'
 import { parseOverrides } from './overrides.js'
-import { followRun } from './follow-run.js'
-import { Interrupts } from './signals.js'
+import { type Interruption, Interrupts } from './signals.js'
+
+/** A kill costs about so much work where --checkpoint-every is not given. */
+const CHECKPOINT_INTERVAL_S = 600
 
 interface CommandOptions extends DeviceOptions {
   json?: boolean
@@ -100,22 +108,45 @@ async function startFresh(overrides: Config, options: CommandOptions): Promise<P
   }
 }
 
-/** Goes on as the checkpoint says; only what does not change the model may be given anew. */
-async function startResumed(path: string, options: CommandOptions): Promise<Plan> {
+/** What a run was started with; read by --resume where the run was killed before its first checkpoint. */
+const runFile = 'run.json'
+
+async function writeRunFile(dir: string, config: Config): Promise<void> {
+  const temporary = join(dir, `.tmp-${runFile}`)
+  await writeFile(temporary, `${JSON.stringify(toOfficial(config), null, 2)}\n`)
+  await rename(temporary, join(dir, runFile))
+}
+
+/** The configuration to go on with, and the checkpoint where there is one already. */
+async function readRun(path: string): Promise<{ config: Config; checkpoint: string | undefined; dir: string }> {
+  const file = join(path, runFile)
+  if (existsSync(file) && (await readPointer(path, 'latest')) === undefined) {
+    const config = fromOfficial(JSON.parse(await readFile(file, 'utf8')), file)
+    return { config, checkpoint: undefined, dir: path }
+  }
   const { dir: checkpoint, config } = await openCheckpoint(path)
+  return { config, checkpoint, dir: dirname(checkpoint) }
+}
+
+/** Goes on as the run's configuration says; only what does not change the numbers may be given anew. */
+async function startResumed(path: string, overrides: Config, options: CommandOptions): Promise<Plan> {
+  const { config, checkpoint, dir } = await readRun(path)
   const train = resolveTrainOptions({ ...config.train, ...recipeOptions(options) })
-  const run = resolveRunConfig({ ...config.run, ...runOptions(options) })
+  const run = resolveRunConfig({ ...config.run, ...overrides.run, ...runOptions(options) })
   const dataset = await Dataset.open(run.dataPath)
   try {
-    const model = await HRM.load(checkpoint, { ...deviceOptions(options), weights: 'raw' })
-    return { dataset, model, train, run, dir: options.save ? dirname(checkpoint) : undefined, resume: checkpoint }
+    const device = deviceOptions(options)
+    const model = await (checkpoint === undefined
+      ? HRM.create(config.model, { ...device, seed: train.seed })
+      : HRM.load(checkpoint, { ...device, weights: 'raw' }))
+    return { dataset, model, train, run, dir: options.save ? dir : undefined, resume: checkpoint }
   } catch (error) {
     dataset.close()
     throw error
   }
 }
 
-/** What goes on from a checkpoint is fixed by it. */
+/** What goes on from a checkpoint is fixed by it, but for the place of the dataset. */
 function refuseChanges(overrides: readonly string[], options: CommandOptions): void {
   const given = Object.entries({
     '--preset': options.preset,
@@ -123,7 +154,9 @@ function refuseChanges(overrides: readonly string[], options: CommandOptions): v
     '--ema': options.ema,
     '--seed': options.seed,
   })
-  const flag = given.find(([, value]) => value !== undefined)?.[0] ?? overrides[0]
+  const flag =
+    given.find(([, value]) => value !== undefined)?.[0] ??
+    overrides.find((override) => !override.startsWith('data_path='))
   if (flag !== undefined)
     throw argumentError(`[train] expected no ${flag} with --resume, which reads it from config.json; leave it out`)
 }
@@ -137,7 +170,7 @@ async function train(overrides: string[], options: CommandOptions): Promise<void
   const interrupts = new Interrupts()
   const plan = await (options.resume === undefined
     ? startFresh(config, options)
-    : startResumed(options.resume, options))
+    : startResumed(options.resume, config, options))
   const { dataset, model, run, dir } = plan
   try {
     interrupts.signal.throwIfAborted()
@@ -153,27 +186,57 @@ async function train(overrides: string[], options: CommandOptions): Promise<void
       trainOptions.checkpoint = {
         dir,
         keep: checkpointKeep,
-        ...(checkpointEverySteps > 0 ? { everySteps: checkpointEverySteps } : {}),
+        everySteps: checkpointEverySteps || Math.ceil(CHECKPOINT_INTERVAL_S / stepSeconds),
       }
     }
-    await followRun(model.train(dataset, trainOptions), {
+    const followed = await followRun(model.train(dataset, trainOptions), {
       json: options.json === true,
-      dir,
       interrupts,
       logEvery: plan.train.logEvery,
-      onStart: ({ step, lastStep, resumed }) => {
+      onStart: async ({ step, lastStep, resumed }) => {
         if (resumed !== null) note(`resumed from ${resumed} at step ${step}`)
+        else if (dir !== undefined) await writeRunFile(dir, { model: model.config, train: plan.train, run })
         note(
           `${formatCount(lastStep - step)} steps to go, about ${formatDuration((lastStep - step) * stepSeconds)} ` +
             `(${stepSeconds.toPrecision(2)} s a step, estimated from two segments)`,
         )
       },
     })
+    printResult(followed, dir, interrupts.reason, options.json === true)
+    if (interrupts.reason) throw interrupts.reason
   } finally {
     model.dispose()
     dataset.close()
     interrupts.release()
   }
+}
+
+function printResult(
+  followed: Followed,
+  dir: string | undefined,
+  reason: Interruption | undefined,
+  json: boolean,
+): void {
+  const { end, evaluation, seconds } = followed
+  const { step, checkpoint } = end
+  if (json) {
+    const sets = evaluation
+      ? { sets: evaluation.sets, ...(evaluation.emaSets ? { emaSets: evaluation.emaSets } : {}) }
+      : {}
+    printJson({
+      type: 'result',
+      step,
+      reason: reason?.signal ?? end.reason,
+      run: dir ?? null,
+      checkpoint,
+      seconds,
+      ...sets,
+    })
+  } else if (evaluation) {
+    print(...scoreTable(evaluation.sets))
+    if (evaluation.emaSets) print('averaged weights:', ...scoreTable(evaluation.emaSets))
+  }
+  note(dir === undefined ? `ended at step ${step}; nothing was saved` : `step ${step}, checkpoint ${checkpoint}`)
 }
 
 /** `hrm train` */
