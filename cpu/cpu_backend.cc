@@ -78,11 +78,12 @@ double fma_gflops(const std::string& isa, int threads, double milliseconds) {
   using Clock = std::chrono::steady_clock;
   const simd::Kernels& kernels = kernels_of(checked_isa(isa));
   if (threads <= 0) threads = available_threads();
-  constexpr int kWindows = 10;
-  const std::chrono::duration<double, std::milli> window(milliseconds / kWindows);
+  const std::chrono::duration<double, std::milli> total(milliseconds), window(1);
   std::vector<double> best(static_cast<size_t>(threads));
   ThreadPool::shared().run(threads, threads, [&](int64_t thread, int) {
-    for (int i = 0; i < kWindows; ++i) {
+    double& rate = best[static_cast<size_t>(thread)];
+    const auto begin = Clock::now();
+    do {
       const auto start = Clock::now();
       std::chrono::duration<double> elapsed{};
       double operations = 0;
@@ -90,9 +91,8 @@ double fma_gflops(const std::string& isa, int threads, double milliseconds) {
         operations += kernels.multiply_add_peak(1000);
         elapsed = Clock::now() - start;
       } while (elapsed < window);
-      double& rate = best[static_cast<size_t>(thread)];
       rate = std::max(rate, operations / elapsed.count() * 1e-9);
-    }
+    } while (Clock::now() - begin < total);
   });
   return std::accumulate(best.begin(), best.end(), 0.0);
 }

@@ -26,7 +26,7 @@ struct CpuInfo {
 
 CpuInfo cpu_info();
 
-/// Fused multiply-adds of `threads` threads (0: all) in GFLOP/s: the sum over threads of each one's best of ten windows
+/// Fused multiply-adds of `threads` threads (0: all) in GFLOP/s: the sum over threads of each one's best millisecond
 /// within `milliseconds`. The reference's ceiling is that of the portable kernels.
 double fma_gflops(const std::string& isa, int threads, double milliseconds);
 

@@ -84,7 +84,10 @@ function corrupt(path: string, expected: string, found: string, details: Record<
 }
 
 function unfit(path: string, expected: string, found: string, details: Record<string, unknown> = {}): HRMError {
-  return new HRMError('ERR_HRM_CHECKPOINT', `[load] expected ${expected} in ${path}, got ${found}`, { path, ...details })
+  return new HRMError('ERR_HRM_CHECKPOINT', `[load] expected ${expected} in ${path}, got ${found}`, {
+    path,
+    ...details,
+  })
 }
 
 /** Objects with their keys as own properties, also `__proto__`. */
@@ -169,7 +172,8 @@ export async function verifyCheckpoint(dir: string): Promise<Hashes | undefined>
     const checksums = hashes.crc32c[name]
     if (checksums) {
       const part = await findDamage(path, checksums)
-      if (part !== 'header') throw corrupt(path, `tensor ${part} as it was saved`, 'other bytes', { file: name, tensor: part })
+      if (part !== 'header')
+        throw corrupt(path, `tensor ${part} as it was saved`, 'other bytes', { file: name, tensor: part })
       throw corrupt(path, 'the header as it was saved', 'other bytes', { file: name, field: 'header' })
     }
     if (name.endsWith('.json')) await readJsonFile(dir, name)
@@ -285,7 +289,8 @@ async function loadTensors(engine: Engine, file: SafetensorsFile, infos: readonl
       })
     }
     if (dtype === 'I32' || dtype === 'U8') {
-      if (found.dtype !== dtype) throw unfit(file.path, `tensor ${stored} of dtype ${dtype}`, found.dtype, { tensor: stored })
+      if (found.dtype !== dtype)
+        throw unfit(file.path, `tensor ${stored} of dtype ${dtype}`, found.dtype, { tensor: stored })
       const values = (await file.read(stored)) as Int32Array | Uint8Array
       await engine.call('load', (native) => native.write(name, values))
       continue
@@ -293,8 +298,12 @@ async function loadTensors(engine: Engine, file: SafetensorsFile, infos: readonl
     const values = found.dtype === 'F64' ? ((await file.read(stored)) as Float64Array) : await file.readFloat32(stored)
     const fitting =
       dtype === 'F64'
-        ? values instanceof Float64Array ? values : Float64Array.from(values)
-        : values instanceof Float32Array ? values : Float32Array.from(values)
+        ? values instanceof Float64Array
+          ? values
+          : Float64Array.from(values)
+        : values instanceof Float32Array
+          ? values
+          : Float32Array.from(values)
     await engine.call('load', (native) => native.write(name, fitting))
   }
 }
@@ -325,7 +334,8 @@ export async function loadWeights(engine: Engine, checkpoint: Checkpoint, weight
     await model.close()
   }
   if (weights === 'raw') return
-  if (!checkpoint.trainer) throw unfit(checkpoint.dir, files.trainerTensors, 'no such file', { file: files.trainerTensors })
+  if (!checkpoint.trainer)
+    throw unfit(checkpoint.dir, files.trainerTensors, 'no such file', { file: files.trainerTensors })
   const trainer = await readSafetensors(join(checkpoint.dir, files.trainerTensors))
   try {
     const averaged = infos.filter(({ name }) => trainer.has(emaPrefix + name))

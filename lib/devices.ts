@@ -57,19 +57,34 @@ function noDevice(message: string, details: Record<string, unknown>): HRMError {
  * @throws ERR_HRM_ARGUMENT for an invalid value, naming the option or the variable
  * @throws ERR_HRM_NO_DEVICE for a device, precision or instruction set that is not available
  */
-export function resolveDevice(op: string, options: DeviceOptions, env: NodeJS.ProcessEnv = process.env): NativeEngineOptions {
+export function resolveDevice(
+  op: string,
+  options: DeviceOptions,
+  env: NodeJS.ProcessEnv = process.env,
+): NativeEngineOptions {
   const { HRM_DEVICE, HRM_THREADS, HRM_ISA } = env
   const named = (option: unknown, name: string, variable: string) => (option === undefined ? variable : name)
-  const device = pathOption(op, named(options.device, 'device', 'HRM_DEVICE'), options.device ?? (HRM_DEVICE || undefined), 'auto')
+  const device = pathOption(
+    op,
+    named(options.device, 'device', 'HRM_DEVICE'),
+    options.device ?? (HRM_DEVICE || undefined),
+    'auto',
+  )
   if (device !== 'auto' && device !== 'cpu') {
     if (!/^cuda(:\d+)?$/.test(device)) {
       choiceOption(op, named(options.device, 'device', 'HRM_DEVICE'), device, ['auto', 'cpu', 'cuda', 'cuda:N'], 'auto')
     }
-    throw noDevice(`[${op}] expected device ${device}, got a build without CUDA; use device 'cpu' or 'auto'`, { device })
+    throw noDevice(`[${op}] expected device ${device}, got a build without CUDA; use device 'cpu' or 'auto'`, {
+      device,
+    })
   }
   const threads = integerOption(
-    op, named(options.threads, 'threads', 'HRM_THREADS'), options.threads ?? (HRM_THREADS ? Number(HRM_THREADS) : undefined),
-    1, 1024, 0,
+    op,
+    named(options.threads, 'threads', 'HRM_THREADS'),
+    options.threads ?? (HRM_THREADS ? Number(HRM_THREADS) : undefined),
+    1,
+    1024,
+    0,
   )
   const precision = choiceOption(op, 'precision', options.precision, ['fp32', 'bf16', 'int8', 'fp64'], 'fp32')
   if (precision === 'bf16' || precision === 'int8') {

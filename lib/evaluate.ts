@@ -61,7 +61,11 @@ async function withWeights<T>(engine: Engine, weights: Weights, work: () => Prom
  * last one. Between batches other work on the model has its turn.
  */
 export async function evaluateSets(
-  engine: Engine, model: SolverModel, dataset: Dataset, weights: Weights, plan: EvaluationPlan,
+  engine: Engine,
+  model: SolverModel,
+  dataset: Dataset,
+  weights: Weights,
+  plan: EvaluationPlan,
 ): Promise<EvalSets> {
   const sums = new Map(dataset.sets(plan.split).map(({ name }) => [name, new EvalSums()]))
   const examples = plan.maxExamples > 0 ? { maxExamples: plan.maxExamples } : {}

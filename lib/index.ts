@@ -1,5 +1,10 @@
 export {
-  type ModelConfig, type ModelOptions, type PresetName, presetNames, type RunConfig, type TrainConfig,
+  type ModelConfig,
+  type ModelOptions,
+  type PresetName,
+  presetNames,
+  type RunConfig,
+  type TrainConfig,
 } from './config.js'
 export { type Batch, Dataset, type DatasetMetadata, type Example as DatasetExample, type Split } from './dataset.js'
 export { type DeviceInfo, type DeviceOptions, listDevices, type Precision } from './devices.js'
@@ -11,6 +16,4 @@ export { type CreateOptions, type EvaluateOptions, HRM, type LoadOptions, type M
 export type { Halting, SegmentsOptions, SegmentState, SolveOptions, SolveResult } from './solver.js'
 export type { Example, IntegerArray, SolveInput } from './tokens.js'
 export type { CheckpointOptions, TrainOptions } from './trainer.js'
-export type {
-  CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, TrainEvent, TrainRun,
-} from './train-run.js'
+export type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, TrainEvent, TrainRun } from './train-run.js'

@@ -1,4 +1,11 @@
-import { type ModelConfig, type ModelOptions, parameterCount, puzzlePositions, resolveModelConfig, swigluInnerSize } from './config.js'
+import {
+  type ModelConfig,
+  type ModelOptions,
+  parameterCount,
+  puzzlePositions,
+  resolveModelConfig,
+  swigluInnerSize,
+} from './config.js'
 import { checkOptions, integerOption } from './options.js'
 
 /** Memory for the carries of a batch of solve(), when the caller does not choose its size. */
@@ -74,7 +81,10 @@ export function estimateMemory(config: ModelOptions, options: MemoryOptions = {}
   // One block at a time: q, k, v, attention output, gate and up, hidden, and what is added to the input.
   const block = positions * (6 * d + 3 * inner)
   // A training keeps these of every layer, the states of the target's segment, and gradients of the states.
-  const activations = positions * d + 2 * batch * seqLen * vocabSize + (train ? (hLayers + lLayers + 1) * block + 4 * positions * d : block)
+  const activations =
+    positions * d +
+    2 * batch * seqLen * vocabSize +
+    (train ? (hLayers + lLayers + 1) * block + 4 * positions * d : block)
   const parts = {
     weights: 4 * (dense + table + 2 * d),
     packed: 4 * packed * (train ? 2 : 1),

@@ -36,7 +36,12 @@ export interface EvalMetrics {
 
 /** Names of the metrics by which the best checkpoint can be chosen. */
 export const evalMetricNames = [
-  'accuracy', 'exact_accuracy', 'q_halt_accuracy', 'steps', 'lm_loss', 'q_halt_loss',
+  'accuracy',
+  'exact_accuracy',
+  'q_halt_accuracy',
+  'steps',
+  'lm_loss',
+  'q_halt_loss',
 ] as const satisfies readonly (keyof EvalMetrics)[]
 
 /** Normalises the sums of one step over `batchSize` rows. */
@@ -59,7 +64,15 @@ const stat = { lmLoss: 0, qHaltLoss: 1, labelled: 3, right: 4, allRight: 5, colu
 
 /** Sums the metrics of one evaluation set. */
 export class EvalSums {
-  readonly #sums = { count: 0, accuracy: 0, exact_accuracy: 0, q_halt_accuracy: 0, steps: 0, lm_loss: 0, q_halt_loss: 0 }
+  readonly #sums = {
+    count: 0,
+    accuracy: 0,
+    exact_accuracy: 0,
+    q_halt_accuracy: 0,
+    steps: 0,
+    lm_loss: 0,
+    q_halt_loss: 0,
+  }
 
   /** Adds row `row` of a segment run with labels, `weight` times: rows that pad a batch are all the same. */
   add(result: NativeSegmentResult, row: number, weight: number): void {

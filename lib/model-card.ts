@@ -20,7 +20,10 @@ function scores(title: string, sets: EvalSets): string[] {
 }
 
 /** The text of `README.md` in a checkpoint folder. */
-export function modelCard({ config, trainer, evaluation }: CheckpointContent, tensors: readonly NativeTensorInfo[]): string {
+export function modelCard(
+  { config, trainer, evaluation }: CheckpointContent,
+  tensors: readonly NativeTensorInfo[],
+): string {
   const model = resolveModelConfig(config.model)
   const values = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0)
   const lines = [

@@ -9,7 +9,14 @@ import { checkDataset, evaluateSets, type EvalSets, type Weights } from './evalu
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
 import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
-import { type SegmentsOptions, type SegmentState, type SolveOptions, Solver, type SolverOptions, type SolveResult } from './solver.js'
+import {
+  type SegmentsOptions,
+  type SegmentState,
+  type SolveOptions,
+  Solver,
+  type SolverOptions,
+  type SolveResult,
+} from './solver.js'
 import type { Example, IntegerArray, SolveInput } from './tokens.js'
 import { train, type TrainOptions } from './trainer.js'
 import { TrainRun } from './train-run.js'

@@ -25,7 +25,12 @@ export function checkOptions(op: string, options: unknown, known: readonly strin
 
 /** An integer of `least`…`most`, or `otherwise` when undefined. */
 export function integerOption<D>(
-  op: string, name: string, value: unknown, least: number, most: number, otherwise: D,
+  op: string,
+  name: string,
+  value: unknown,
+  least: number,
+  most: number,
+  otherwise: D,
 ): number | D {
   if (value === undefined) return otherwise
   if (typeof value !== 'number') throw argumentError(`[${op}] expected ${name} to be an integer, got ${show(value)}`)
@@ -37,7 +42,11 @@ export function integerOption<D>(
 
 /** One of `choices`, or `otherwise` when undefined. */
 export function choiceOption<T extends string, D>(
-  op: string, name: string, value: unknown, choices: readonly T[], otherwise: D,
+  op: string,
+  name: string,
+  value: unknown,
+  choices: readonly T[],
+  otherwise: D,
 ): T | D {
   if (value === undefined) return otherwise
   if (typeof value !== 'string') {

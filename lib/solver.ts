@@ -161,7 +161,15 @@ export class Solver {
 
     const results = await new Promise<SolveResult[]>((resolve, reject) => {
       const call: Call = {
-        tokens, puzzleIds, maxSegments, halting, next: 0, unfinished: rows, settled: false, out, results: [],
+        tokens,
+        puzzleIds,
+        maxSegments,
+        halting,
+        next: 0,
+        unfinished: rows,
+        settled: false,
+        out,
+        results: [],
         resolve: (done) => {
           signal?.removeEventListener('abort', abort)
           resolve(done)
@@ -180,7 +188,7 @@ export class Solver {
       signal?.addEventListener('abort', abort, { once: true })
       this.#calls.push(call)
       if (this.#waitingSequences() >= this.#options.maxBatch) this.#batchFull?.()
-      this.#running ??= this.#run().finally(() => (this.#running = undefined))
+      this.#running ??= this.#run()
     })
     return batch ? results : results[0]!
   }
@@ -201,7 +209,10 @@ export class Solver {
   }
 
   async *#segments(
-    op: string, inputs: Int32Array, puzzleIds: Int32Array, { maxSegments, halting, signal }: ReturnType<typeof readHalting>,
+    op: string,
+    inputs: Int32Array,
+    puzzleIds: Int32Array,
+    { maxSegments, halting, signal }: ReturnType<typeof readHalting>,
   ): AsyncGenerator<SegmentState, void, undefined> {
     signal?.throwIfAborted()
     const session = await this.#engine.openSession(op, 1)
@@ -241,6 +252,8 @@ export class Solver {
         release()
       }
     }
+    // In the same turn as the last look at the queue, so that no call falls between.
+    this.#running = undefined
   }
 
   /** Waits for more sequences, until the batch is full or maxWaitMs have passed. */
@@ -261,7 +274,10 @@ export class Solver {
     return sequence
   }
 
-  /** Runs segments until no sequence is left, or until somebody waits to change the weights and the slots are empty. */
+  /**
+   * Fills the slots and runs segments until no sequence is left. Once somebody waits to change the weights no slot is
+   * filled again, so that the turn ends with the sequences in progress.
+   */
   async #runBatch(): Promise<void> {
     const { maxBatch } = this.#options
     const { seqLen } = this.#model
@@ -269,6 +285,7 @@ export class Solver {
     const inputs = new Int32Array(maxBatch * seqLen)
     const puzzleIds = new Int32Array(maxBatch)
     let slots: (Sequence | undefined)[] = []
+    let rows = 0
     try {
       const session = (this.#session ??= await this.#engine.openSession('solve', maxBatch))
       for (;;) {
@@ -276,7 +293,7 @@ export class Solver {
         const next: Sequence[] = []
         const kept: number[] = []
         reset.fill(0)
-        const refill = !this.#engine.weights.contended
+        const refill = rows === 0 || !this.#engine.weights.contended
         for (let slot = 0; slot < maxBatch; slot++) {
           const running = slots[slot]
           const stays = running !== undefined && !running.call.settled
@@ -291,7 +308,7 @@ export class Solver {
           if (slot < slots.length) kept.push(slot)
           next.push(sequence)
         }
-        const rows = next.length
+        rows = next.length
         if (rows === 0) return
         const result = await session.segment({
           rows,

@@ -3,7 +3,7 @@ import { show } from './options.js'
 
 /** Arrays of integers that hold token ids. */
 export type IntegerArray =
-  | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
+  Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
 
 /** One example: `seqLen` token ids, grids flattened row by row. */
 export type Example = readonly number[] | IntegerArray
@@ -29,14 +29,25 @@ export interface TokenRows {
 
 function isIntegerArray(value: unknown): value is IntegerArray {
   return (
-    value instanceof Int8Array || value instanceof Uint8Array || value instanceof Uint8ClampedArray ||
-    value instanceof Int16Array || value instanceof Uint16Array || value instanceof Int32Array ||
+    value instanceof Int8Array ||
+    value instanceof Uint8Array ||
+    value instanceof Uint8ClampedArray ||
+    value instanceof Int16Array ||
+    value instanceof Uint16Array ||
+    value instanceof Int32Array ||
     value instanceof Uint32Array
   )
 }
 
 /** Copies ids into `out` from `start` on; `where` names the example in errors. */
-function copyIds(op: string, where: string, ids: ArrayLike<unknown>, limits: TokenLimits, out: Int32Array, start: number) {
+function copyIds(
+  op: string,
+  where: string,
+  ids: ArrayLike<unknown>,
+  limits: TokenLimits,
+  out: Int32Array,
+  start: number,
+) {
   const { length } = ids
   for (let i = 0; i < length; i++) {
     const id = ids[i]
@@ -74,7 +85,8 @@ export function readTokens(op: string, input: unknown, limits: TokenLimits): Tok
   }
   const batch = Array.isArray(input[0]) || isIntegerArray(input[0])
   if (!batch) {
-    if (input.length !== seqLen) throw shapeError(op, `${seqLen} tokens or a list of examples`, `${input.length} tokens`)
+    if (input.length !== seqLen)
+      throw shapeError(op, `${seqLen} tokens or a list of examples`, `${input.length} tokens`)
     const tokens = new Int32Array(seqLen)
     copyIds(op, 'input', input, limits, tokens, 0)
     return { rows: 1, tokens, batch }
@@ -96,7 +108,10 @@ export function readTokens(op: string, input: unknown, limits: TokenLimits): Tok
 
 /** One puzzle id for all rows, or one per row, as [rows]. */
 export function readPuzzleIds(
-  op: string, options: { puzzleId?: unknown; puzzleIds?: unknown }, rows: number, numPuzzleIdentifiers: number,
+  op: string,
+  options: { puzzleId?: unknown; puzzleIds?: unknown },
+  rows: number,
+  numPuzzleIdentifiers: number,
 ): Int32Array {
   const ids = new Int32Array(rows)
   const set = (name: string, row: number, id: unknown) => {

@@ -1,6 +1,13 @@
 import { performance } from 'node:perf_hooks'
 import { type Checkpoint, fillCheckpoint, loadTrainer, loadWeights, openCheckpoint } from './checkpoint.js'
-import { type Config, type ModelConfig, resolveRunConfig, resolveTrainOptions, type RunConfig, type TrainConfig } from './config.js'
+import {
+  type Config,
+  type ModelConfig,
+  resolveRunConfig,
+  resolveTrainOptions,
+  type RunConfig,
+  type TrainConfig,
+} from './config.js'
 import { type Batch, Dataset } from './dataset.js'
 import type { Engine } from './engine.js'
 import { argumentError, HRMError, rangeError } from './errors.js'
@@ -65,7 +72,8 @@ export interface TrainModel {
 interface Plan {
   train: TrainConfig
   run: RunConfig
-  checkpoint: { dir: string; everySteps: number; keep: number; best: { set: string; metric: BestMetric } | undefined } | undefined
+  checkpoint:
+    { dir: string; everySteps: number; keep: number; best: { set: string; metric: BestMetric } | undefined } | undefined
   resume: string | false
   finalWeights: Weights
   signal: AbortSignal | undefined
@@ -79,7 +87,8 @@ function readBest(value: unknown, dataset: Dataset): { set: string; metric: Best
   if (value === false || !dataset.splits.includes('test')) return undefined
   const sets = dataset.sets('test').map(({ name }) => name)
   const chosen = value ?? `${sets.includes('all') ? 'all' : sets[0]}/exact_accuracy`
-  if (typeof chosen !== 'string') throw argumentError(`[${op}] expected checkpoint.best to be a string, got ${show(value)}`)
+  if (typeof chosen !== 'string')
+    throw argumentError(`[${op}] expected checkpoint.best to be a string, got ${show(value)}`)
   const slash = chosen.lastIndexOf('/')
   const set = chosen.slice(0, slash)
   const metric = evalMetricNames.find((name) => name === chosen.slice(slash + 1))
@@ -106,7 +115,8 @@ function plan(dataset: Dataset, model: ModelConfig, options: TrainOptions): Plan
   if (checkpoint && dir === undefined) throw argumentError(`[${op}] expected checkpoint.dir, got nothing`)
   if (resume === 'auto' && !dir) throw argumentError(`[${op}] expected checkpoint.dir with resume 'auto', got nothing`)
   const weights = choiceOption(op, 'finalWeights', finalWeights, ['raw', 'ema'], 'raw')
-  if (weights === 'ema' && train.ema === 0) throw argumentError(`[${op}] expected ema above 0 with finalWeights 'ema', got 0`)
+  if (weights === 'ema' && train.ema === 0)
+    throw argumentError(`[${op}] expected ema above 0 with finalWeights 'ema', got 0`)
   return {
     train,
     run: resolveRunConfig({ dataPath: dataset.dir, ...run, ...(dir ? { checkpointPath: dir } : {}) }),
@@ -183,7 +193,12 @@ class Training {
   #checkpoint: string | null = null
 
   constructor(
-    target: TrainModel, dataset: Dataset, plan: Plan, control: RunControl, folder: RunFolder | undefined, datasetHash: string,
+    target: TrainModel,
+    dataset: Dataset,
+    plan: Plan,
+    control: RunControl,
+    folder: RunFolder | undefined,
+    datasetHash: string,
   ) {
     this.#target = target
     this.#engine = target.engine
@@ -271,8 +286,20 @@ class Training {
       const { globalBatchSize: batchSize, lr, lrMinRatio, lrWarmupSteps, beta1, beta2, weightDecay } = train
       const { puzzleEmbLr, puzzleEmbWeightDecay, optimizer, ema, emaWarmup, seed } = train
       const options = {
-        batchSize, totalSteps: this.#loader.totalSteps, lr, lrMinRatio, lrWarmupSteps, beta1, beta2, weightDecay,
-        puzzleEmbLr, puzzleEmbWeightDecay, optimizer, ema, emaWarmup, seed,
+        batchSize,
+        totalSteps: this.#loader.totalSteps,
+        lr,
+        lrMinRatio,
+        lrWarmupSteps,
+        beta1,
+        beta2,
+        weightDecay,
+        puzzleEmbLr,
+        puzzleEmbWeightDecay,
+        optimizer,
+        ema,
+        emaWarmup,
+        seed,
       }
       // Weights first: the averages of a fresh run start from them.
       if (resumed) await loadWeights(this.#engine, resumed, 'raw')
@@ -424,7 +451,10 @@ class Training {
  * ERR_HRM_NON_FINITE, ERR_HRM_IO, ERR_HRM_DISPOSED
  */
 export async function train(
-  target: TrainModel, dataset: Dataset, options: TrainOptions, control: RunControl,
+  target: TrainModel,
+  dataset: Dataset,
+  options: TrainOptions,
+  control: RunControl,
 ): Promise<EndEvent> {
   target.engine.assertLive(op)
   const checked = plan(dataset, target.model, options)

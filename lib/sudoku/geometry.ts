@@ -67,6 +67,11 @@ export function sudokuSizeOfCells(cells: number): SudokuSize | undefined {
   return [...geometries.values()].find((geometry) => geometry.cells === cells)?.size
 }
 
+/** A grid as a key of maps and sets. */
+export function gridKey(digits: Uint8Array): string {
+  return Buffer.from(digits).toString('latin1')
+}
+
 /** Digits (0 = blank) as tokens, [cells] each. */
 export function digitsToTokens(
   digits: ArrayLike<number>,

@@ -11,3 +11,13 @@ export {
 } from './geometry.js'
 export { allGrids, randomGrid, solveSudoku, type SudokuSolutions, type SudokuVerdict, verifySudoku } from './solver.js'
 export { applySymmetry, randomSymmetry, type SudokuSymmetry } from './symmetry.js'
+export {
+  buildGeneratedSudoku,
+  type BuildProgress,
+  type BuildResult,
+  buildSudokuFromCsv,
+  type CsvBuildOptions,
+  type GeneratedBuildOptions,
+} from './build.js'
+export { readSudokuCsv, type SudokuRow } from './csv.js'
+export { findLeaks, type LeakReport } from './leaks.js'

@@ -62,6 +62,13 @@ export async function evaluationReferences({ config, float, double }) {
   return references
 }
 
+/** Indices of float parameters that are off the double run. */
+export function parametersOff(actual, expected) {
+  const off = []
+  for (let i = 0; i < expected.length; i++) if (!(Math.abs(actual[i] - expected[i]) <= PARAM_DISTANCE)) off.push(i)
+  return off
+}
+
 /** Judges one replay: collects the worst error per tensor group and every failure. */
 export class Judge {
   /** Worst error per group, relative to scale; for `param` of a float run the part of parameters that are off. */
@@ -104,18 +111,8 @@ export class Judge {
     this.#record(group, tensor, call, relativeError(actual, expected), this.#bound(group, call))
   }
 
-  /** Float parameters after a call against the double run: [name, float, double] of all of them. */
-  compareParameters(call, parameters) {
-    let off = 0
-    let total = 0
-    const most = { tensor: '', off: 0 }
-    for (const [tensor, actual, expected] of parameters) {
-      let offHere = 0
-      for (let i = 0; i < expected.length; i++) if (!(Math.abs(actual[i] - expected[i]) <= PARAM_DISTANCE)) offHere++
-      off += offHere
-      total += expected.length
-      if (offHere > most.off) Object.assign(most, { tensor, off: offHere })
-    }
-    this.#record('param', `param.${most.tensor}`, call, off / total, PARAM_FRACTION)
+  /** Float parameters after a call: how many of all of them are off, and in which tensor most. */
+  recordParameters(tensor, call, off, total) {
+    this.#record('param', tensor, call, off / total, PARAM_FRACTION)
   }
 }

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'tap'
 import { native } from '#dist/native.js'
 import { batchOf, config, options, segmentOf, startedEngine, trainOptions } from './small-engine.js'
@@ -78,6 +81,14 @@ const oddValues: (() => unknown)[] = [
 type Call = (...list: unknown[]) => unknown
 
 test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else happens', async (t) => {
+  // Some odd values are names, and lockFile() creates the file that it is given.
+  const folder = mkdtempSync(join(tmpdir(), 'hrm-arguments-'))
+  const origin = process.cwd()
+  process.chdir(folder)
+  t.teardown(() => {
+    process.chdir(origin)
+    rmSync(folder, { recursive: true })
+  })
   const engine = await startedEngine(2)
   const session = await engine.openSession(2)
   const { debug } = native

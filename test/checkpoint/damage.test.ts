@@ -28,7 +28,13 @@ async function errorAfter(checkpoint: string, damage: (copy: string) => void): P
 }
 
 const files = [
-  'README.md', 'config.json', 'eval.json', 'hash.json', 'model.safetensors', 'trainer.json', 'trainer.safetensors',
+  'README.md',
+  'config.json',
+  'eval.json',
+  'hash.json',
+  'model.safetensors',
+  'trainer.json',
+  'trainer.safetensors',
 ]
 
 test('a checkpoint has the files that the format names', async (t) => {
@@ -43,7 +49,7 @@ test('any flipped bit is found and its file named', async (t) => {
     for (const place of [0, size - 1, ...Array.from({ length: 12 }, (_, i) => (i * 2654435761) % size)]) {
       const error = await errorAfter(checkpoint, (copy) => {
         const bytes = readFileSync(join(copy, file))
-        bytes[place]! ^= 1 << place % 8
+        bytes[place]! ^= 1 << (place % 8)
         writeFileSync(join(copy, file), bytes)
       })
       t.equal(error.code, 'ERR_HRM_CORRUPT', `${file} byte ${place}: ${error.message}`)

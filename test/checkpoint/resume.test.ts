@@ -22,7 +22,10 @@ async function reference(t: Test, data: Dataset): Promise<string> {
 }
 
 const metrics = (dir: string) =>
-  readFileSync(join(dir, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as TrainEvent)
+  readFileSync(join(dir, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as TrainEvent)
 
 test('steps, resume, more steps give the same bytes as all steps at once, wherever the cut is', async (t) => {
   const data = await tinyDataset(t)
@@ -52,7 +55,7 @@ test('a run stopped at any moment, also in an evaluation, resumes exactly', asyn
   const expected = await reference(t, data)
   const dir = join(t.testdirName, 'stopped')
   let stops = 0
-  for (let steps = 0; steps < 24; ) {
+  for (let steps = 0; steps < 24;) {
     await using model = await HRM.create(tiny, { seed: stops })
     const training = model.train(data, { ...full, checkpoint: { dir }, resume: 'auto' })
     let wait = 0
@@ -69,7 +72,10 @@ test('a run stopped at any moment, also in an evaluation, resumes exactly', asyn
   t.ok(stops > 3, `${stops} stops`)
   t.equal(await stateHash(dir), expected)
   const lines = metrics(dir)
-  t.same(lines.filter(({ type }) => type === 'eval').map(({ step }) => step), [10, 20, 24])
+  t.same(
+    lines.filter(({ type }) => type === 'eval').map(({ step }) => step),
+    [10, 20, 24],
+  )
 })
 
 test('an abort saves what was done', async (t) => {
@@ -94,8 +100,13 @@ test('metrics.jsonl has each step once, also after a resume from an older checkp
   await run(data, { ...full, checkpoint: { dir, everySteps: 8, keep: 9 } })
   const events = await run(data, { ...full, checkpoint: { dir, keep: 9 }, resume: join(dir, 'step_8') })
   t.match(events[0], { step: 8 })
-  const steps = metrics(dir).filter(({ type }) => type === 'step').map(({ step }) => step)
-  t.same(steps, Array.from({ length: 24 }, (_, i) => i + 1))
+  const steps = metrics(dir)
+    .filter(({ type }) => type === 'step')
+    .map(({ step }) => step)
+  t.same(
+    steps,
+    Array.from({ length: 24 }, (_, i) => i + 1),
+  )
   t.equal(metrics(dir).filter(({ type }) => type === 'end').length, 1)
   t.equal(await stateHash(join(dir, 'step_24')), await stateHash(join(dir, 'step_24-2')))
   t.equal(readlinkSync(join(dir, 'latest')), 'step_24-2')
@@ -129,7 +140,7 @@ test('resuming with what does not fit is refused', async (t) => {
   await using other = await HRM.create({ ...tiny, lCycles: 3 })
   const training = other.train(data, { ...full, checkpoint: { dir }, resume: 'auto' })
   t.match(await rejection(training.done()), { code: 'ERR_HRM_CHECKPOINT', message: /lCycles/ })
-  const changed = await tinyDataset(t, { train: 24, test: 8 })
+  const changed = await tinyDataset(t, { train: 24, test: 8, name: 'other' })
   t.match(await rejection(run(changed, { ...full, checkpoint: { dir }, resume: 'auto' })), { message: /dataset/ })
 })
 

@@ -68,7 +68,10 @@ test('the newest checkpoints are kept, and those that latest and best name', asy
     await save(step)
     await folder.prune(2)
   }
-  const names = () => readdirSync(dir).filter((name) => name.startsWith('step_')).sort()
+  const names = () =>
+    readdirSync(dir)
+      .filter((name) => name.startsWith('step_'))
+      .sort()
   t.same(names(), ['step_1', 'step_10', 'step_100'])
   t.equal(readlinkSync(join(dir, 'latest')), 'step_100')
   t.ok(lstatSync(join(dir, 'best')).isSymbolicLink())

@@ -34,16 +34,32 @@ test('an evaluation of a split that is absent is refused', async (t) => {
   const data = await tinyDataset(t, { test: 0 })
   await using model = await HRM.create(tiny)
   t.match(await rejection(model.evaluate(data)), { code: 'ERR_HRM_DATASET', message: /test/ })
-  t.match(await rejection(model.evaluate(data, { batch: 3 } as never)), { code: 'ERR_HRM_ARGUMENT', message: /"batch"/ })
+  t.match(await rejection(model.evaluate(data, { batch: 3 } as never)), {
+    code: 'ERR_HRM_ARGUMENT',
+    message: /"batch"/,
+  })
   t.match(await model.train(data, { ...recipe, maxSteps: 2 }).done(), { step: 2 })
 })
 
 test('training losses are divided by the batch, the rest by the rows that count', (t) => {
   const sums = {
-    count: 4, accuracy: 3, exact_accuracy: 1, q_halt_accuracy: 2, steps: 10, lm_loss: 16, q_halt_loss: 8, q_continue_loss: 4,
+    count: 4,
+    accuracy: 3,
+    exact_accuracy: 1,
+    q_halt_accuracy: 2,
+    steps: 10,
+    lm_loss: 16,
+    q_halt_loss: 8,
+    q_continue_loss: 4,
   }
   t.same(trainMetrics(sums, 8), {
-    count: 4, accuracy: 0.75, exact_accuracy: 0.25, q_halt_accuracy: 0.5, steps: 2.5, lm_loss: 2, q_halt_loss: 1,
+    count: 4,
+    accuracy: 0.75,
+    exact_accuracy: 0.25,
+    q_halt_accuracy: 0.5,
+    steps: 2.5,
+    lm_loss: 2,
+    q_halt_loss: 1,
     q_continue_loss: 0.5,
   })
   const none = trainMetrics({ ...sums, count: 0 }, 8)
@@ -54,14 +70,23 @@ test('training losses are divided by the batch, the rest by the rows that count'
 test('rows without labels enter the losses only, and a set without labels has no metrics', (t) => {
   const sums = new EvalSums()
   const result = {
-    tokens: new Int32Array(2), qHalt: Float32Array.of(1, -1), qContinue: new Float32Array(2), steps: Int32Array.of(4, 4),
+    tokens: new Int32Array(2),
+    qHalt: Float32Array.of(1, -1),
+    qContinue: new Float32Array(2),
+    steps: Int32Array.of(4, 4),
     rowStats: Float64Array.of(0, 0.5, 0, 0, 0, 1, 2, 0.25, 0, 4, 3, 0),
   }
   sums.add(result, 0, 2)
   t.match(sums.metrics(), { count: 0, accuracy: null, lm_loss: null, q_halt_loss: null })
   sums.add(result, 1, 1)
   t.same(sums.metrics(), {
-    count: 1, accuracy: 0.75, exact_accuracy: 0, q_halt_accuracy: 1, steps: 4, lm_loss: 2, q_halt_loss: 1.25,
+    count: 1,
+    accuracy: 0.75,
+    exact_accuracy: 0,
+    q_halt_accuracy: 1,
+    steps: 4,
+    lm_loss: 2,
+    q_halt_loss: 1.25,
   })
   t.end()
 })

@@ -1,7 +1,8 @@
 import { test } from 'tap'
 import { EventQueue } from '#dist/event-queue.js'
 
-const small = (capacity = 2, onReturn = async () => {}) => new EventQueue<string>(capacity, (item) => item.startsWith('step'), onReturn)
+const small = (capacity = 2, onReturn = async () => {}) =>
+  new EventQueue<string>(capacity, (item) => item.startsWith('step'), onReturn)
 
 async function drain(queue: EventQueue<string>): Promise<string[]> {
   const items: string[] = []

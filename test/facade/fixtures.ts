@@ -6,7 +6,14 @@ import { npy, writeSplit } from '../data/fixtures.js'
 
 /** A model that takes a millisecond per segment. */
 export const tiny = {
-  vocabSize: 7, seqLen: 5, numPuzzleIdentifiers: 3, hiddenSize: 16, numHeads: 2, hLayers: 1, lLayers: 1, haltMaxSegments: 4,
+  vocabSize: 7,
+  seqLen: 5,
+  numPuzzleIdentifiers: 3,
+  hiddenSize: 16,
+  numHeads: 2,
+  hLayers: 1,
+  lLayers: 1,
+  haltMaxSegments: 4,
 } as const satisfies ModelOptions
 
 /** What the tiny dataset teaches: each token becomes another one. */
@@ -36,16 +43,24 @@ function split(inputs: number[][]): Record<string, Uint8Array | string> {
       sets: ['all'],
     }),
     'all__inputs.npy': npy('|u1', shape, inputs.flat()),
-    'all__labels.npy': npy('|u1', shape, inputs.flat().map((token) => answer[token]!)),
-    'all__puzzle_identifiers.npy': npy('<i4', [inputs.length], inputs.map((_, i) => i % tiny.numPuzzleIdentifiers)),
+    'all__labels.npy': npy(
+      '|u1',
+      shape,
+      inputs.flat().map((token) => answer[token]!),
+    ),
+    'all__puzzle_identifiers.npy': npy(
+      '<i4',
+      [inputs.length],
+      inputs.map((_, i) => i % tiny.numPuzzleIdentifiers),
+    ),
     'all__puzzle_indices.npy': npy('<i4', [ends.length], ends),
     'all__group_indices.npy': npy('<i4', [ends.length], ends),
   }
 }
 
-/** Opens a dataset of `train` and `test` examples in the test's folder. */
-export async function tinyDataset(t: Test, { train = 24, test = 7 } = {}): Promise<Dataset> {
-  const dir = join(t.testdir(), 'data')
+/** Opens a dataset of `train` and `test` examples in the test's folder, which is emptied for the first. */
+export async function tinyDataset(t: Test, { train = 24, test = 7, name = 'data' } = {}): Promise<Dataset> {
+  const dir = join(name === 'data' ? t.testdir() : t.testdirName, name)
   writeSplit(dir, 'train', split(examples(train)))
   if (test > 0) writeSplit(dir, 'test', split(examples(test, 1000)))
   const dataset = await Dataset.open(dir)
@@ -55,11 +70,20 @@ export async function tinyDataset(t: Test, { train = 24, test = 7 } = {}): Promi
 
 /** A recipe of 24 steps for the tiny dataset. */
 export const recipe = {
-  globalBatchSize: 8, epochs: 8, evalInterval: 100, lr: 1e-2, lrWarmupSteps: 4, puzzleEmbLr: 1e-2, weightDecay: 0.1, logEvery: 1,
+  globalBatchSize: 8,
+  epochs: 8,
+  evalInterval: 100,
+  lr: 1e-2,
+  lrWarmupSteps: 4,
+  puzzleEmbLr: 1e-2,
+  weightDecay: 0.1,
+  logEvery: 1,
 } as const
 
 /** What a promise rejects with; undefined where it resolves. */
-export async function rejection(promise: Promise<unknown>): Promise<{ code?: string; message: string; details?: Record<string, unknown> }> {
+export async function rejection(
+  promise: Promise<unknown>,
+): Promise<{ code?: string; message: string; details?: Record<string, unknown> }> {
   try {
     await promise
   } catch (error) {

@@ -45,7 +45,10 @@ test('an option wins over its environment variable, which wins over the default'
   t.match(resolveDevice('test', {}, {}), { device: 'cpu', threads: 0, isa: '' })
   t.match(resolveDevice('test', { device: 'auto' }, { HRM_DEVICE: 'cuda' }), { device: 'cpu' })
   t.throws(() => resolveDevice('test', {}, { HRM_DEVICE: 'cuda:1' }), { code: 'ERR_HRM_NO_DEVICE' })
-  t.throws(() => resolveDevice('test', {}, { HRM_THREADS: 'many' }), { code: 'ERR_HRM_ARGUMENT', message: /HRM_THREADS/ })
+  t.throws(() => resolveDevice('test', {}, { HRM_THREADS: 'many' }), {
+    code: 'ERR_HRM_ARGUMENT',
+    message: /HRM_THREADS/,
+  })
   t.throws(() => resolveDevice('test', {}, { HRM_ISA: 'sse9' }), { code: 'ERR_HRM_NO_DEVICE' })
   t.end()
 })
@@ -60,7 +63,10 @@ test('the devices list this CPU', (t) => {
 test('the memory estimate is the sum of its parts and grows with the batch', (t) => {
   const paper = { preset: 'paper', vocabSize: 11, seqLen: 81 } as const
   const { bytes, parts } = estimateMemory(paper, { batch: 8, train: true })
-  t.equal(bytes, Object.values(parts).reduce((a, b) => a + b, 0))
+  t.equal(
+    bytes,
+    Object.values(parts).reduce((a, b) => a + b, 0),
+  )
   t.ok(parts.weights > 4 * 27_275_266 && parts.weights < 4 * 27_300_000)
   t.ok(estimateMemory(paper, { batch: 16, train: true }).bytes > bytes)
   t.equal(estimateMemory(paper).parts.optimiser, 0)
@@ -69,16 +75,19 @@ test('the memory estimate is the sum of its parts and grows with the batch', (t)
 })
 
 test('disposing frees the memory', async (t) => {
-  const config = { ...tiny, hiddenSize: 256, hLayers: 4, lLayers: 4 }
-  const rss = () => process.memoryUsage.rss()
-  const one = async () => {
-    await using model = await HRM.create(config)
-    await model.solve(examples(2))
-    return model.bytes
+  const config = { ...tiny, hiddenSize: 128, hLayers: 2, lLayers: 2 }
+  let bytes = 0
+  const makeModels = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      await using model = await HRM.create(config, { threads: 1 })
+      await model.solve(examples(2))
+      bytes = model.bytes
+    }
   }
-  const bytes = await one()
-  for (let i = 0; i < 3; i++) await one()
-  const before = rss()
-  for (let i = 0; i < 20; i++) await one()
-  t.ok(rss() - before < 5 * bytes, `20 models of ${bytes} bytes left ${rss() - before} bytes behind`)
+  // The allocator keeps some of what is freed; that is settled after a few models.
+  await makeModels(10)
+  const before = process.memoryUsage.rss()
+  await makeModels(40)
+  const left = process.memoryUsage.rss() - before
+  t.ok(left < 10 * bytes, `40 models of ${bytes} bytes left ${left} bytes behind`)
 })

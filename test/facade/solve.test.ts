@@ -18,9 +18,8 @@ async function haltingSolver(t: Test, maxBatch: number, maxWaitMs = 0): Promise<
   const engine = new native.Engine(config, { device: 'cpu', threads: 1, precision: 'fp32', isa: '' })
   t.teardown(() => engine.dispose())
   await engine.init(3)
-  const weight = Float32Array.from({ length: 2 * config.hiddenSize }, (_, i) => Math.sin(1 + i * i) * 3)
+  const weight = Float32Array.from({ length: 2 * config.hiddenSize }, (_, i) => -3 * Math.sin(1 + i * i))
   await engine.write('inner.q_head.weight', weight)
-  await engine.write('inner.q_head.bias', Float32Array.of(-1.5, 0))
   return new Solver(new Engine(engine), config, { maxBatch, maxWaitMs })
 }
 
@@ -46,7 +45,10 @@ test('out receives the tokens', async (t) => {
   const puzzles = examples(3)
   const out = new Int32Array(3 * tiny.seqLen)
   const results = await hrm.solve(puzzles, { out })
-  t.same([...out], results.flatMap(({ tokens }) => [...tokens]))
+  t.same(
+    [...out],
+    results.flatMap(({ tokens }) => [...tokens]),
+  )
   t.equal(results[1]!.tokens.buffer, out.buffer)
 })
 
@@ -55,7 +57,10 @@ test('solve ends as the last of its segments', async (t) => {
   const puzzle = examples(1, 7)[0]!
   const states = []
   for await (const state of hrm.segments(puzzle, { puzzleId: 2, maxSegments: 6 })) states.push(state)
-  t.same(states.map(({ segment }) => segment), [1, 2, 3, 4, 5, 6])
+  t.same(
+    states.map(({ segment }) => segment),
+    [1, 2, 3, 4, 5, 6],
+  )
   const { tokens, qHalt, qContinue } = states[5]!
   t.same(await hrm.solve(puzzle, { puzzleId: 2, maxSegments: 6 }), { tokens, qHalt, qContinue, segments: 6 })
   let before: ArrayLike<number> = puzzle
@@ -117,7 +122,9 @@ test('a change of the weights falls between sequences, never inside one', async 
     log.push([...reset].map((flag) => (flag ? 'start' : 'go on')).join(' '))
     session++
     return {
-      tokens: new Int32Array(rows * tiny.seqLen), qHalt: new Float32Array(rows), qContinue: new Float32Array(rows),
+      tokens: new Int32Array(rows * tiny.seqLen),
+      qHalt: new Float32Array(rows),
+      qContinue: new Float32Array(rows),
       steps: new Int32Array(rows).fill(((session - 1) % 3) + 1),
     }
   }

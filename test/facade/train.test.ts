@@ -27,12 +27,25 @@ test('events come in order and carry the official metric names', async (t) => {
   await using model = await HRM.create(tiny)
   const events = await collect(model.train(data, { ...recipe, evalEverySteps: 10, ema: 0.9 }))
   t.same(events[0], { type: 'start', step: 0, lastStep: 24, totalSteps: 24, resumed: null })
-  t.same(steps(events).map(({ step }) => step), Array.from({ length: 24 }, (_, i) => i + 1))
-  t.same(events.filter(({ type }) => type === 'eval').map(({ step }) => step), [10, 20, 24])
+  t.same(
+    steps(events).map(({ step }) => step),
+    Array.from({ length: 24 }, (_, i) => i + 1),
+  )
+  t.same(
+    events.filter(({ type }) => type === 'eval').map(({ step }) => step),
+    [10, 20, 24],
+  )
   t.same(events.at(-1), { type: 'end', step: 24, reason: 'completed', checkpoint: null })
   const [first] = steps(events)
   t.same(Object.keys(first!.metrics), [
-    'count', 'accuracy', 'exact_accuracy', 'q_halt_accuracy', 'steps', 'lm_loss', 'q_halt_loss', 'q_continue_loss',
+    'count',
+    'accuracy',
+    'exact_accuracy',
+    'q_halt_accuracy',
+    'steps',
+    'lm_loss',
+    'q_halt_loss',
+    'q_continue_loss',
   ])
   t.equal(first!.lr, recipe.lr / recipe.lrWarmupSteps)
   t.ok(first!.itPerSecond > 0 && first!.gradNorm > 0)
@@ -52,7 +65,10 @@ test('evaluation interval counts epochs', async (t) => {
   const data = await tinyDataset(t)
   await using model = await HRM.create(tiny)
   const events = await collect(model.train(data, { ...recipe, evalInterval: 3 }))
-  t.same(events.filter(({ type }) => type === 'eval').map(({ step }) => step), [9, 18, 24])
+  t.same(
+    events.filter(({ type }) => type === 'eval').map(({ step }) => step),
+    [9, 18, 24],
+  )
 })
 
 test('maxSteps ends the run early and keeps the schedule', async (t) => {

@@ -21,4 +21,13 @@ std::unique_ptr<Backend> make_backend(const std::string& name, [[maybe_unused]] 
                                       "; name one of these");
 }
 
+std::vector<std::string> backend_names() {
+  std::vector<std::string> names = {"reference-f32", "reference-f64"};
+#ifdef HRM_OPTABLE_SIMD
+  for (const std::string& isa : cpu_info().isas)
+    if (isa != "reference") names.push_back("simd:" + isa);
+#endif
+  return names;
+}
+
 }  // namespace hrm::optable

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/backend.h"
 
@@ -10,5 +11,8 @@ namespace hrm::optable {
 
 /// name: "reference-f32", "reference-f64" or "simd:ISA"; threads: 0 for all cores.
 std::unique_ptr<Backend> make_backend(const std::string& name, int threads);
+
+/// The names above that this machine can run.
+std::vector<std::string> backend_names();
 
 }  // namespace hrm::optable

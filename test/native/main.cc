@@ -1,10 +1,12 @@
 // hrm_optable MODE [DIR] [--backend NAME] [--threads N] [--filter TEXT]
+// hrm_optable backends: the names that --backend takes on this machine, one a line
 
 #include <cstdio>
 #include <exception>
 #include <map>
 #include <stdexcept>
 
+#include "test/native/backends.h"
 #include "test/native/modes.h"
 
 namespace {
@@ -51,6 +53,10 @@ Options parse(int count, char** words) {
 
 int main(int count, char** words) {
   try {
+    if (count == 2 && std::string(words[1]) == "backends") {
+      for (const std::string& name : hrm::optable::backend_names()) std::printf("%s\n", name.c_str());
+      return 0;
+    }
     const Options options = parse(count, words);
     Report report(options);
     kModes.at(options.mode)(options, report);

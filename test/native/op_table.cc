@@ -10,20 +10,20 @@ struct Size {
   int64_t batch;
   bool rope;
   bool perf;        // timed only: too slow for the references
-  double gain = 1;  // scale of the weights: 3 makes softmax and SwiGLU saturate
+  double gain = 1;  // scale of the weights: 3 makes softmax and SwiGLU saturate, 100 overflows a naive exp
 };
 
 const std::vector<Size> kSizes = {
-    {{1, 0, 2, 1, 1, 1, 0}, 1, true, false},          {{1, 1, 2, 1, 1, 2, 1}, 2, false, false},
-    {{7, 0, 14, 1, 15, 3, 0}, 3, true, false},        {{15, 1, 16, 1, 17, 11, 16}, 2, true, false},
-    {{17, 0, 18, 3, 16, 17, 0}, 3, false, false},     {{6, 2, 32, 2, 33, 7, 40}, 5, true, false},
-    {{5, 2, 48, 3, 256, 12, 96}, 4, true, false},     {{13, 0, 62, 1, 61, 13, 0}, 3, true, false},
-    {{32, 1, 34, 17, 63, 6, 34}, 3, false, false},    {{29, 2, 66, 3, 65, 33, 70}, 2, true, false, 3},
-    {{127, 2, 96, 3, 128, 16, 192}, 2, true, false},  {{901, 0, 64, 1, 96, 5, 0}, 1, true, false},
-    {{16, 1, 64, 2, 256, 6, 64}, 7, true, false},     {{16, 1, 64, 2, 256, 6, 64}, 64, true, true},
-    {{81, 1, 128, 4, 512, 11, 128}, 3, true, false},  {{81, 1, 128, 4, 512, 11, 128}, 32, true, true},
-    {{81, 1, 512, 8, 1536, 11, 512}, 1, true, false}, {{81, 1, 512, 8, 1536, 11, 512}, 8, true, true},
-    {{900, 1, 512, 8, 1536, 6, 512}, 1, true, true},
+    {{1, 0, 2, 1, 1, 1, 0}, 1, true, false},         {{1, 1, 2, 1, 1, 2, 1}, 2, false, false},
+    {{7, 0, 14, 1, 15, 3, 0}, 3, true, false},       {{15, 1, 16, 1, 17, 11, 16}, 2, true, false},
+    {{17, 0, 18, 3, 16, 17, 0}, 3, false, false},    {{6, 2, 32, 2, 33, 7, 40}, 5, true, false},
+    {{5, 2, 48, 3, 256, 12, 96}, 4, true, false},    {{13, 0, 62, 1, 61, 13, 0}, 3, true, false},
+    {{32, 1, 34, 17, 63, 6, 34}, 3, false, false},   {{29, 2, 66, 3, 65, 33, 70}, 2, true, false, 3},
+    {{9, 1, 32, 2, 31, 5, 32}, 3, true, false, 100}, {{127, 2, 96, 3, 128, 16, 192}, 2, true, false},
+    {{901, 0, 64, 1, 96, 5, 0}, 1, true, false},     {{16, 1, 64, 2, 256, 6, 64}, 7, true, false},
+    {{16, 1, 64, 2, 256, 6, 64}, 64, true, true},    {{81, 1, 128, 4, 512, 11, 128}, 3, true, false},
+    {{81, 1, 128, 4, 512, 11, 128}, 32, true, true}, {{81, 1, 512, 8, 1536, 11, 512}, 1, true, false},
+    {{81, 1, 512, 8, 1536, 11, 512}, 8, true, true}, {{900, 1, 512, 8, 1536, 6, 512}, 1, true, true},
 };
 
 std::string size_name(const Size& size) {
@@ -95,6 +95,26 @@ void add_forward_cases(std::vector<OpCase>& cases, const Size& size) {
       on.measure([&] { on.backend.block_forward(params, on.batch(), weights, x, tape.get()); });
       on.row_result("x", x);
     });
+  add("block_forward-new-weights", block_flops(size), [=](Fixture& on) {
+    // Every way in which a weight changes between two uses: a backend must not go on with a packed copy.
+    const BlockParams params = block_params(size);
+    const BlockWeights weights = block_weights(on, s, size.gain), other = block_outputs(on, s);
+    const Tensor first = on.per_row("first", s.S() * s.D), x = on.per_row("x", s.S() * s.D);
+    const Tensor down_grad = on.shared("down_grad", s.D * s.F), m = on.shared("m", s.D * s.F, 0);
+    const Tensor v = on.shared("v", s.D * s.F, 0), hyper = on.doubles({0.01, 0, 1, 0.5});
+    on.backend.block_forward(params, on.batch(), weights, first, nullptr);
+    upload_doubles(on.backend, other.qkv, std::vector<double>(other.qkv->count, 0.125));
+    upload_doubles(on.backend, other.o, std::vector<double>(other.o->count, 0.25));
+    upload_doubles(on.backend, other.gate_up, std::vector<double>(other.gate_up->count, 0.5));
+    on.measure([&] {
+      on.backend.swap(weights.qkv, other.qkv);
+      on.backend.ema(hyper, weights.o, other.o);
+      on.backend.copy(other.gate_up, weights.gate_up, weights.gate_up->count / 2);
+      on.backend.adam_atan2({0.9, 0.95, 0, AdamVariant::outside}, hyper, weights.down, down_grad, m, v);
+      on.backend.block_forward(params, on.batch(), weights, x, nullptr);
+    });
+    on.row_result("x", x);
+  });
   for (const bool with_logits : {true, false})
     add(with_logits ? "readout_forward" : "readout_forward-q",
         linear_flops(size, static_cast<double>(s.D * ((with_logits ? s.T * s.V : 0) + 2))), [=](Fixture& on) {
@@ -122,6 +142,25 @@ void add_backward_cases(std::vector<OpCase>& cases, const Size& size) {
     cases.push_back({op + " " + size_name(size), size.batch, flops, !size.perf, size.perf, std::move(run)});
   };
 
+  add("loss-extreme", 0, [=](Fixture& on) {
+    // Logits of +-1e4, 0 and -0 with many ties, Q logits of +-1e4.
+    const double values[] = {1e4, -1e4, 0, -0.0, 1, -1};
+    const auto extreme = [&values](int64_t row, size_t i) {
+      return values[(static_cast<size_t>(row) * 7 + i * 5) % 6];
+    };
+    const Tensor logits = on.per_row(s.T * s.V, extreme), q = on.per_row(2, extreme), row_labels = labels(on, s);
+    const Tensor row_stats = on.output(DType::f64, on.batch() * kRowStats);
+    const Tensor grad_logits = on.output(on.batch() * s.T * s.V), grad_q = on.output(on.batch() * 2);
+    for (const LossType type : {LossType::stablemax_cross_entropy, LossType::softmax_cross_entropy}) {
+      on.measure([&] {
+        on.backend.loss(s, on.batch(), type, 1, logits, q, row_labels, on.per_row("target", 1, 0), row_stats,
+                        grad_logits, grad_q);
+      });
+      on.row_result("row_stats", row_stats);
+      on.row_result("grad_logits", grad_logits);
+      on.row_result("grad_q", grad_q);
+    }
+  });
   for (const LossType type : {LossType::stablemax_cross_entropy, LossType::softmax_cross_entropy})
     for (const bool training : {true, false}) {
       const std::string name = type == LossType::stablemax_cross_entropy ? "loss-stablemax" : "loss-softmax";

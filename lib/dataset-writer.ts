@@ -1,0 +1,259 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  arrayFile,
+  type DatasetMetadata,
+  datasetError,
+  encodeHashes,
+  encodeMetadata,
+  type FileHashes,
+  hashOfHashes,
+  readHashes,
+  readMetadata,
+  setFields,
+  type SetField,
+  sha256OfFile,
+  type Split,
+  splitFiles,
+  splitNames,
+} from './dataset-files.js'
+import { syncFolder, temporaryPrefix, writeDurably } from './durable-folder.js'
+import { HRMError } from './errors.js'
+import { ioError } from './mapped-file.js'
+import { NpyWriter } from './npy.js'
+
+/** What the caller says of a split; the rest of its metadata is counted. */
+export type SplitDescription = Omit<DatasetMetadata, 'totalGroups' | 'meanPuzzleExamples' | 'sets'>
+
+/** How much a split holds, over all its sets. */
+export interface SplitCounts {
+  groups: number
+  puzzles: number
+  examples: number
+}
+
+/** Writes one split example by example; nothing but counters and small buffers is held in memory. */
+export class SplitWriter {
+  readonly split: Split
+  /** Folder that holds the split until it is committed. */
+  readonly dir: string
+  readonly #description: SplitDescription
+  readonly #counts: SplitCounts = { groups: 0, puzzles: 0, examples: 0 }
+  readonly #sets: string[] = []
+  #arrays: Record<SetField, NpyWriter> | undefined
+  /** Counts within the set being written, as its indices need them. */
+  #inSet: SplitCounts = { groups: 0, puzzles: 0, examples: 0 }
+
+  /** Use `DatasetWriter.split`. */
+  constructor(dir: string, split: Split, description: SplitDescription) {
+    mkdirSync(dir)
+    this.dir = dir
+    this.split = split
+    this.#description = description
+  }
+
+  /** Starts a set; examples, puzzles and groups that follow belong to it. */
+  beginSet(name: string): void {
+    this.#finishSet()
+    const writer = (field: SetField): NpyWriter => {
+      const isGrid = field === 'inputs' || field === 'labels'
+      const path = join(this.dir, arrayFile(name, field))
+      // One byte holds every token of the vocabularies in use; larger ones take four.
+      const dtype = isGrid && this.#description.vocabSize <= 256 ? 'u1' : 'i4'
+      return isGrid ? new NpyWriter(path, dtype, this.#description.seqLen) : new NpyWriter(path, dtype)
+    }
+    this.#arrays = Object.fromEntries(setFields.map((field) => [field, writer(field)])) as Record<SetField, NpyWriter>
+    this.#sets.push(name)
+    this.#inSet = { groups: 0, puzzles: 0, examples: 0 }
+    this.#arrays.puzzle_indices.append([0])
+    this.#arrays.group_indices.append([0])
+  }
+
+  #open(): Record<SetField, NpyWriter> {
+    if (this.#arrays === undefined) throw new Error('beginSet comes before examples')
+    return this.#arrays
+  }
+
+  /** Adds an example to the current puzzle: [seqLen] tokens and labels, within the vocabulary. */
+  example(inputs: ArrayLike<number>, labels: ArrayLike<number>): void {
+    const arrays = this.#open()
+    arrays.inputs.append(inputs)
+    arrays.labels.append(labels)
+    this.#inSet.examples++
+  }
+
+  /** Ends the current puzzle, which needs at least one example. */
+  endPuzzle(identifier: number): void {
+    const arrays = this.#open()
+    arrays.puzzle_identifiers.append([identifier])
+    arrays.puzzle_indices.append([this.#inSet.examples])
+    this.#inSet.puzzles++
+  }
+
+  /** Ends the current group, which needs at least one puzzle. */
+  endGroup(): void {
+    this.#open().group_indices.append([this.#inSet.puzzles])
+    this.#inSet.groups++
+  }
+
+  #finishSet(): void {
+    if (this.#arrays === undefined) return
+    for (const array of Object.values(this.#arrays)) array.finish()
+    this.#arrays = undefined
+    for (const key of ['groups', 'puzzles', 'examples'] as const) this.#counts[key] += this.#inSet[key]
+  }
+
+  /** Completes the arrays and writes `dataset.json`. */
+  async finish(): Promise<{ counts: SplitCounts; metadata: DatasetMetadata }> {
+    this.#finishSet()
+    const counts = this.#counts
+    const metadata: DatasetMetadata = {
+      ...this.#description,
+      totalGroups: counts.groups,
+      meanPuzzleExamples: counts.examples / counts.puzzles,
+      sets: this.#sets,
+    }
+    await writeDurably(join(this.dir, 'dataset.json'), encodeMetadata(metadata))
+    return { counts, metadata }
+  }
+
+  /** Closes what is open; the files stay incomplete. */
+  abort(): void {
+    for (const array of Object.values(this.#arrays ?? {})) array.abort()
+    this.#arrays = undefined
+  }
+}
+
+/**
+ * Writes splits into a dataset folder all or nothing: they are built in a hidden folder beside the old ones and renamed
+ * at the end, so that a failure leaves what was there.
+ */
+export class DatasetWriter {
+  readonly dir: string
+  readonly #force: boolean
+  readonly #work: string
+  readonly #createdDir: boolean
+  readonly #writers: SplitWriter[] = []
+
+  private constructor(dir: string, force: boolean, work: string, createdDir: boolean) {
+    this.dir = dir
+    this.#force = force
+    this.#work = work
+    this.#createdDir = createdDir
+  }
+
+  /**
+   * @param splits - what will be written; others in the folder are kept
+   * @param options.force - whether splits that exist are replaced, @default false
+   * @throws HRMError ERR_HRM_DATASET where a split exists, ERR_HRM_IO where the folder cannot be made
+   */
+  static create(dir: string, splits: readonly Split[], options: { force?: boolean } = {}): DatasetWriter {
+    const force = options.force ?? false
+    const existing = splits.find((split) => existsSync(join(dir, split)))
+    if (existing !== undefined && !force) {
+      const path = join(dir, existing)
+      throw new HRMError(
+        'ERR_HRM_DATASET',
+        `[data] expected a folder without the split ${existing}, got ${path}; do choose another folder or pass --force to replace it`,
+        { path },
+      )
+    }
+    const createdDir = !existsSync(dir)
+    try {
+      if (!createdDir && !statSync(dir).isDirectory())
+        throw Object.assign(new Error('not a directory'), { code: 'ENOTDIR' })
+      mkdirSync(dir, { recursive: true })
+      return new DatasetWriter(dir, force, mkdtempSync(join(dir, `${temporaryPrefix}data-`)), createdDir)
+    } catch (error) {
+      throw ioError('write', dir, error)
+    }
+  }
+
+  /** Starts a split. */
+  split(split: Split, description: SplitDescription): SplitWriter {
+    try {
+      const writer = new SplitWriter(join(this.#work, split), split, description)
+      this.#writers.push(writer)
+      return writer
+    } catch (error) {
+      throw ioError('write', this.#work, error)
+    }
+  }
+
+  /**
+   * Puts the finished splits in place and writes `identifiers.json` and `hash.json` over the whole folder.
+   *
+   * @param identifiers - names of the puzzle identifiers, by number
+   * @throws HRMError ERR_HRM_DATASET where a split that stays does not fit; ERR_HRM_IO
+   */
+  async commit(identifiers: readonly string[]): Promise<{ hash: string; files: FileHashes }> {
+    const written = this.#writers.map(({ split }) => split)
+    const kept = splitNames.filter((split) => !written.includes(split) && existsSync(join(this.dir, split)))
+    const identifiersText = JSON.stringify(identifiers)
+    this.#checkFit(kept, identifiersText)
+    const recorded = readHashes(this.dir)
+    const hashes = new Map<string, string>()
+    try {
+      for (const split of splitNames) {
+        if (!written.includes(split) && !kept.includes(split)) continue
+        const root = written.includes(split) ? this.#work : this.dir
+        for (const name of splitFiles(split, readMetadata(join(root, split, 'dataset.json')).sets)) {
+          const known = root === this.dir ? recorded?.get(name) : undefined
+          hashes.set(name, known ?? (await sha256OfFile(join(root, name))))
+        }
+      }
+      await writeDurably(join(this.#work, 'identifiers.json'), identifiersText)
+      hashes.set('identifiers.json', await sha256OfFile(join(this.#work, 'identifiers.json')))
+      await writeDurably(join(this.#work, 'hash.json'), encodeHashes(hashes))
+      // While splits change there is no hash.json, so that at no moment a wrong one is there.
+      rmSync(join(this.dir, 'hash.json'), { force: true })
+      for (const split of written) this.#replace(split)
+      for (const name of ['identifiers.json', 'hash.json']) renameSync(join(this.#work, name), join(this.dir, name))
+      await syncFolder(this.dir)
+      rmSync(this.#work, { recursive: true, force: true })
+    } catch (error) {
+      throw ioError('write', this.dir, error)
+    }
+    return { hash: hashOfHashes(hashes), files: hashes }
+  }
+
+  /** Splits of one folder share identifiers, length and vocabulary. */
+  #checkFit(kept: readonly Split[], identifiersText: string): void {
+    if (kept.length === 0) return
+    const path = join(this.dir, 'identifiers.json')
+    if (existsSync(path) && readFileSync(path, 'utf8').trim() !== identifiersText) {
+      throw datasetError(path, 'the identifiers of the split to be added', 'others')
+    }
+    for (const split of kept) {
+      const keptPath = join(this.dir, split, 'dataset.json')
+      const old = readMetadata(keptPath)
+      for (const writer of this.#writers) {
+        const added = readMetadata(join(writer.dir, 'dataset.json'))
+        for (const key of ['seqLen', 'vocabSize'] as const) {
+          if (old[key] !== added[key])
+            throw datasetError(keptPath, `${key} ${added[key]} as in the new ${writer.split}`, `${old[key]}`)
+        }
+      }
+    }
+  }
+
+  #replace(split: Split): void {
+    const final = join(this.dir, split)
+    const old = join(this.#work, `old-${split}`)
+    const replaced = this.#force && existsSync(final)
+    if (replaced) renameSync(final, old)
+    try {
+      renameSync(join(this.#work, split), final)
+    } catch (error) {
+      if (replaced) renameSync(old, final)
+      throw error
+    }
+  }
+
+  /** Removes everything that was not committed. */
+  abort(): void {
+    for (const writer of this.#writers) writer.abort()
+    rmSync(this.#work, { recursive: true, force: true })
+    if (this.#createdDir) rmSync(this.dir, { recursive: true, force: true })
+  }
+}

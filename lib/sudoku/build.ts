@@ -1,0 +1,367 @@
+import { existsSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
+import { readMetadata, type Split, splitNames } from '../dataset-files.js'
+import { DatasetSet } from '../dataset.js'
+import { DatasetWriter, type SplitCounts, type SplitDescription, type SplitWriter } from '../dataset-writer.js'
+import { HRMError, rangeError } from '../errors.js'
+import { checkSeed, RandomStream } from '../random.js'
+import { readSudokuCsv, type SudokuRow } from './csv.js'
+import { generatePuzzle, type SudokuPuzzle } from './generator.js'
+import {
+  digitsToTokens,
+  gridKey,
+  sudokuGeometry,
+  sudokuPadToken,
+  type SudokuSize,
+  sudokuVocabSize,
+} from './geometry.js'
+import { findLeaks, type LeakReport } from './leaks.js'
+import { allGrids, randomGrid } from './solver.js'
+import { applySymmetry, randomSymmetry } from './symmetry.js'
+
+/** What is going on: bytes of a file or puzzles of a split, done and in total. */
+export interface BuildProgress {
+  phase: string
+  unit: 'bytes' | 'puzzles'
+  done: number
+  total: number
+}
+
+interface BuildOptions {
+  /** The dataset folder; splits that are not built stay. */
+  outDir: string
+  /** Augmented versions of each training puzzle besides itself. */
+  numAug: number
+  /** Decides the subsample, the augmentations and what is generated. */
+  seed: number
+  /** Whether existing splits are replaced. @default false */
+  force?: boolean
+  signal?: AbortSignal
+  onProgress?: (progress: BuildProgress) => void
+}
+
+export interface CsvBuildOptions extends BuildOptions {
+  /** A CSV file (`test…` becomes the test split, any other the training split) or a folder with train.csv and test.csv. */
+  source: string
+  /** Training puzzles to draw. @default all */
+  subsampleSize?: number
+  /** Least rating of the puzzles taken, in both splits. @default all */
+  minDifficulty?: number
+}
+
+export interface GeneratedBuildOptions extends BuildOptions {
+  size: SudokuSize
+  trainPuzzles: number
+  /** 0 makes no test split. */
+  testPuzzles: number
+  /** Empty cells of every puzzle. */
+  holes: number
+  /** Size 4 only: solutions that training uses, of 288; test puzzles have the others. @default all for both */
+  grids?: number
+}
+
+export interface BuildResult {
+  size: SudokuSize
+  splits: Partial<Record<Split, SplitCounts>>
+  /** undefined where the folder has only one split. */
+  leaks: LeakReport | undefined
+  /** SHA-256 of the whole dataset. */
+  hash: string
+  /** SHA-256 of each file. */
+  files: ReadonlyMap<string, string>
+}
+
+const setName = 'all'
+const identifiers = ['<blank>']
+
+/** Redraws of an augmentation that left the training grids, and of a puzzle that was there before. */
+const MAX_REDRAWS = 10_000
+
+function describe(size: SudokuSize): SplitDescription {
+  return {
+    padId: sudokuPadToken,
+    ignoreLabelId: sudokuPadToken,
+    blankIdentifierId: 0,
+    vocabSize: sudokuVocabSize(size),
+    seqLen: size * size,
+    numPuzzleIdentifiers: identifiers.length,
+  }
+}
+
+function checkCount(name: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return
+  throw rangeError(`[sudoku] expected ${name} to be an integer of at least ${least}, got ${value}; do pass another`)
+}
+
+/** Writes puzzles as groups of themselves and their augmentations. */
+class GroupWriter {
+  readonly #writer: SplitWriter
+  readonly #size: SudokuSize
+  readonly #numAug: number
+  readonly #seed: number
+  /** Whether an augmented solution may be used. */
+  readonly #accepts: (solution: Uint8Array) => boolean
+  #groups = 0
+
+  constructor(
+    writer: SplitWriter,
+    size: SudokuSize,
+    numAug: number,
+    seed: number,
+    accepts: (solution: Uint8Array) => boolean = () => true,
+  ) {
+    this.#writer = writer
+    this.#size = size
+    this.#numAug = numAug
+    this.#seed = seed
+    this.#accepts = accepts
+    writer.beginSet(setName)
+  }
+
+  write({ puzzle, solution }: SudokuPuzzle): void {
+    this.#example(puzzle, solution)
+    const random = new RandomStream(this.#seed, 'augmentation', this.#groups)
+    for (let copy = 0; copy < this.#numAug; copy++) {
+      let symmetry = randomSymmetry(this.#size, random)
+      let augmented = applySymmetry(this.#size, symmetry, solution)
+      for (let redraw = 0; !this.#accepts(augmented); redraw++) {
+        if (redraw === MAX_REDRAWS)
+          throw rangeError(
+            `[sudoku] expected augmentations within the training grids, got none in ${MAX_REDRAWS} draws; do take more grids`,
+          )
+        symmetry = randomSymmetry(this.#size, random)
+        augmented = applySymmetry(this.#size, symmetry, solution)
+      }
+      this.#example(applySymmetry(this.#size, symmetry, puzzle), augmented)
+    }
+    this.#writer.endGroup()
+    this.#groups++
+  }
+
+  #example(puzzle: Uint8Array, solution: Uint8Array): void {
+    this.#writer.example(digitsToTokens(puzzle), digitsToTokens(solution))
+    this.#writer.endPuzzle(0)
+  }
+}
+
+/** Opens the only set of a split for the leak check. */
+async function openSet(folder: string): Promise<DatasetSet> {
+  const metadata = readMetadata(join(folder, 'dataset.json'))
+  return DatasetSet.open(folder, metadata.sets[0]!, metadata)
+}
+
+/** Compares the splits of a dataset, new ones where they were built; undefined where there is only one. */
+async function checkLeaks(outDir: string, built: ReadonlyMap<Split, SplitWriter>): Promise<LeakReport | undefined> {
+  const [train, test] = splitNames.map((split) => built.get(split)?.dir ?? join(outDir, split))
+  if (!existsSync(train!) || !existsSync(test!)) return undefined
+  const sets: DatasetSet[] = []
+  try {
+    for (const folder of [test!, train!]) sets.push(await openSet(folder))
+    // A split of another format is refused when the new one is committed.
+    if (sets[0]!.metadata.seqLen !== sets[1]!.metadata.seqLen) return undefined
+    return await findLeaks(sets[0]!, sets[1]!)
+  } finally {
+    for (const set of sets) set.close()
+  }
+}
+
+/** Runs `fill` for each split and puts all in place, or nothing. */
+async function build(
+  options: BuildOptions,
+  size: SudokuSize,
+  splits: readonly Split[],
+  fill: (split: Split, writer: SplitWriter) => Promise<void>,
+): Promise<BuildResult> {
+  checkCount('num-aug', options.numAug, 0)
+  checkSeed(options.seed)
+  const writer = DatasetWriter.create(options.outDir, splits, options)
+  try {
+    const built = new Map<Split, SplitWriter>()
+    const counts: Partial<Record<Split, SplitCounts>> = {}
+    for (const split of splits) {
+      const splitWriter = writer.split(split, describe(size))
+      built.set(split, splitWriter)
+      await fill(split, splitWriter)
+      counts[split] = (await splitWriter.finish()).counts
+    }
+    const leaks = await checkLeaks(options.outDir, built)
+    options.signal?.throwIfAborted()
+    return { size, splits: counts, leaks, ...(await writer.commit(identifiers)) }
+  } catch (error) {
+    writer.abort()
+    throw error
+  }
+}
+
+/** The CSV file of each split that a path stands for; test comes first. */
+function csvFiles(source: string): [Split, string][] {
+  if (!existsSync(source)) {
+    throw new HRMError(
+      'ERR_HRM_DATASET',
+      `[sudoku] expected a CSV file or a folder with train.csv and test.csv, got nothing at ${source}; do check the path`,
+      { path: source },
+    )
+  }
+  if (!statSync(source).isDirectory()) return [[basename(source).startsWith('test') ? 'test' : 'train', source]]
+  const files = (['test', 'train'] as const).map((split): [Split, string] => [split, join(source, `${split}.csv`)])
+  const missing = files.find(([, path]) => !existsSync(path))
+  if (missing !== undefined) {
+    throw new HRMError(
+      'ERR_HRM_DATASET',
+      `[sudoku] expected train.csv and test.csv in ${source}, got no ${missing[0]}.csv; do pass a single file to build one split`,
+      { path: missing[1] },
+    )
+  }
+  return files
+}
+
+/** Rows drawn without replacement, each as likely as any other, in the order of the file; memory is O(size). */
+async function subsample(rows: AsyncIterable<SudokuRow>, size: number, seed: number): Promise<SudokuRow[]> {
+  const random = new RandomStream(seed, 'subsample', 0)
+  const kept: SudokuRow[] = []
+  let seen = 0
+  for await (const row of rows) {
+    seen++
+    if (kept.length < size) kept.push(row)
+    else {
+      const slot = random.nextBelow(seen)
+      if (slot < size) kept[slot] = row
+    }
+  }
+  return kept.toSorted((a, b) => a.line - b.line)
+}
+
+/**
+ * Builds 9×9 datasets from CSV files in the form of sapientinc/sudoku-extreme, augmented as by the official builder but
+ * repeatable: the same files, options and seed give the same bytes. Test puzzles are neither drawn nor augmented.
+ *
+ * @throws HRMError ERR_HRM_DATASET naming file and line, or where a split exists; ERR_HRM_IO
+ * @throws RangeError ERR_HRM_ARGUMENT where an option is out of range
+ */
+export async function buildSudokuFromCsv(options: CsvBuildOptions): Promise<BuildResult> {
+  const { source, seed, subsampleSize, minDifficulty, signal, onProgress } = options
+  if (subsampleSize !== undefined) checkCount('subsample-size', subsampleSize, 1)
+  if (minDifficulty !== undefined) checkCount('min-difficulty', minDifficulty, 0)
+  const files = new Map(csvFiles(source))
+  return build(options, 9, [...files.keys()], async (split, writer) => {
+    const path = files.get(split)!
+    const total = statSync(path).size
+    const reading = (done: number): void =>
+      onProgress?.({ phase: `read ${basename(path)}`, unit: 'bytes', done, total })
+    const rows = async function* (): AsyncGenerator<SudokuRow, void, undefined> {
+      reading(0)
+      for await (const row of readSudokuCsv(path, reading)) {
+        signal?.throwIfAborted()
+        if (minDifficulty !== undefined) {
+          if (row.rating === undefined) {
+            throw new HRMError(
+              'ERR_HRM_DATASET',
+              `[csv] expected the column rating for --min-difficulty, got none in ${path}; do leave the option out`,
+              { path },
+            )
+          }
+          if (row.rating < minDifficulty) continue
+        }
+        yield row
+      }
+    }
+    const groups = new GroupWriter(writer, 9, split === 'train' ? options.numAug : 0, seed)
+    let written = 0
+    if (split === 'train' && subsampleSize !== undefined) {
+      const drawn = await subsample(rows(), subsampleSize, seed)
+      for (const row of drawn) {
+        signal?.throwIfAborted()
+        onProgress?.({ phase: `write ${split}`, unit: 'puzzles', done: written, total: drawn.length })
+        groups.write(row)
+        written++
+        await yieldToEventLoop()
+      }
+      onProgress?.({ phase: `write ${split}`, unit: 'puzzles', done: written, total: drawn.length })
+    } else {
+      for await (const row of rows()) {
+        groups.write(row)
+        written++
+      }
+    }
+    if (written === 0) {
+      const what =
+        minDifficulty === undefined
+          ? 'at least one puzzle'
+          : `at least one puzzle with a rating of ${minDifficulty} or more`
+      throw new HRMError('ERR_HRM_DATASET', `[sudoku] expected ${what}, got none in ${path}; do check the file`, {
+        path,
+      })
+    }
+  })
+}
+
+/** The completed grids that a split may use, or undefined where every grid may be. */
+function gridsOf({ size, grids, seed }: GeneratedBuildOptions): Record<Split, Uint8Array[]> | undefined {
+  if (size !== 4) {
+    if (grids !== undefined)
+      throw rangeError(
+        `[sudoku] expected --grids only with size 4, which has 288 grids, got size ${size}; do leave it out`,
+      )
+    return undefined
+  }
+  const all = allGrids(4)
+  if (grids === undefined) return { train: all, test: all }
+  if (!Number.isInteger(grids) || grids < 1 || grids >= all.length) {
+    throw rangeError(`[sudoku] expected 1 to ${all.length - 1} grids, got ${grids}; do leave some for the test split`)
+  }
+  new RandomStream(seed, 'gridSplit', 0).shuffle(all)
+  return { train: all.slice(0, grids), test: all.slice(grids) }
+}
+
+/**
+ * Builds datasets of random puzzles with exactly `holes` empty cells and exactly one solution each; no puzzle comes
+ * twice in or between the splits (augmentations may). Test puzzles are drawn first, so that they depend on the seed
+ * and their own number alone.
+ *
+ * @throws RangeError ERR_HRM_ARGUMENT where an option is out of range or so many puzzles do not exist
+ * @throws HRMError ERR_HRM_DATASET where a split exists; ERR_HRM_IO
+ */
+export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Promise<BuildResult> {
+  const { size, trainPuzzles, testPuzzles, holes, seed, signal, onProgress } = options
+  sudokuGeometry(size)
+  checkCount('generate', trainPuzzles, 1)
+  checkCount('test', testPuzzles, 0)
+  const grids = gridsOf(options)
+  const trainGrids = options.grids === undefined ? undefined : new Set(grids!.train.map(gridKey))
+  const seen = new Set<string>()
+  let drawn = 0
+  return build(options, size, testPuzzles > 0 ? ['test', 'train'] : ['train'], async (split, writer) => {
+    const total = split === 'train' ? trainPuzzles : testPuzzles
+    const choices = grids?.[split]
+    const accepts =
+      trainGrids === undefined ? undefined : (solution: Uint8Array): boolean => trainGrids.has(gridKey(solution))
+    const groups = new GroupWriter(writer, size, split === 'train' ? options.numAug : 0, seed, accepts)
+    for (let done = 0; done < total;) {
+      let redraws = 0
+      let made: SudokuPuzzle
+      do {
+        if (redraws++ > MAX_REDRAWS) {
+          throw rangeError(
+            `[sudoku] expected ${total} different puzzles for ${split}, got only ${done}; do ask for fewer or other empty cells`,
+          )
+        }
+        const random = new RandomStream(seed, 'puzzle', drawn++)
+        made = generatePuzzle(
+          size,
+          holes,
+          random,
+          () => choices?.[random.nextBelow(choices.length)] ?? randomGrid(size, random),
+        )
+      } while (seen.has(gridKey(made.puzzle)))
+      seen.add(gridKey(made.puzzle))
+      groups.write(made)
+      done++
+      if (done % 64 === 0 || done === total) {
+        signal?.throwIfAborted()
+        onProgress?.({ phase: `generate ${split}`, unit: 'puzzles', done, total })
+        await yieldToEventLoop()
+      }
+    }
+  })
+}
