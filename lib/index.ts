@@ -17,3 +17,4 @@ export type { Halting, SegmentsOptions, SegmentState, SolveOptions, SolveResult 
 export type { Example, IntegerArray, SolveInput } from './tokens.js'
 export type { CheckpointOptions, TrainOptions } from './trainer.js'
 export type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, TrainEvent, TrainRun } from './train-run.js'
+export { type Task, type Verdict, verify } from './verify.js'

@@ -78,13 +78,13 @@ export function estimateMemory(config: ModelOptions, options: MemoryOptions = {}
   const table = numPuzzleIdentifiers * puzzleEmbNdim
   const packed = (hLayers + lLayers) * (4 * d * d + 3 * inner * d) + vocabSize * d
   const optimiser = train ? 3 * dense + (ema ? dense + table : 0) : 0
-  // One block at a time: q, k, v, attention output, gate and up, hidden, and what is added to the input.
-  const block = positions * (6 * d + 3 * inner)
-  // A training keeps these of every layer, the states of the target's segment, and gradients of the states.
-  const activations =
-    positions * d +
-    2 * batch * seqLen * vocabSize +
-    (train ? (hLayers + lLayers + 1) * block + 4 * positions * d : block)
+  // What the kernels of one block share: q, k, v, attention output, its projection, gate, up and their product.
+  const shared = positions * (6 * d + 3 * inner)
+  // What one layer keeps for its gradient: input, q, k, v, attention output, both norms, gate and up.
+  const kept = positions * (7 * d + 2 * inner)
+  const readout = positions * d + 2 * batch * seqLen * vocabSize
+  // A training also has the states of the target's segment, and gradients of the states.
+  const activations = shared + readout + (train ? (hLayers + lLayers) * kept + 4 * positions * d : 0)
   const parts = {
     weights: 4 * (dense + table + 2 * d),
     packed: 4 * packed * (train ? 2 : 1),

@@ -1,0 +1,163 @@
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { wilsonInterval } from '#dist/cli/wilson.js'
+import { puzzles, small, sudokuFolder } from './fixtures.js'
+import { hrm, lastJson } from './process.js'
+
+const text = (grid: Uint8Array) => grid.join('').replaceAll('0', '.')
+const [first, second] = puzzles(2, 1000).map(({ puzzle }) => text(puzzle)) as [string, string]
+
+t.test('a trained checkpoint can be scored, used and inspected', async (t) => {
+  const cwd = sudokuFolder(t)
+  const trained = await hrm(['train', ...small, '--preset', 'tiny', '--max-steps', '30', '--out', 'run'], { cwd })
+  t.equal(trained.code, 0, trained.stderr)
+
+  await t.test('eval prints what the training evaluation printed', async (t) => {
+    const { code, stdout, stderr } = await hrm(['eval', 'run', 'data', '--json'], { cwd })
+    t.equal(code, 0, stderr)
+    const recorded = JSON.parse(readFileSync(join(cwd, 'run/latest/eval.json'), 'utf8'))
+    const result = lastJson(stdout)
+    t.match(result, { type: 'result', split: 'test' })
+    t.same(result['sets'], recorded.emaSets, 'averaged weights by default, as the recipe has an EMA')
+    const raw = await hrm(['eval', 'run', 'data', '--json', '--weights', 'raw'], { cwd })
+    t.same(lastJson(raw.stdout)['sets'], recorded.sets)
+    const { exact_accuracy, count } = recorded.emaSets.all
+    t.same(result['exact_accuracy_interval'], { all: wilsonInterval(exact_accuracy, count) })
+    const table = await hrm(['eval', 'run', 'data', '--max-examples', '4', '--split', 'train'], { cwd })
+    t.match(table.stdout, /^set +n +exact accuracy +95 % interval/)
+    t.match(table.stdout, /\nall +4 /)
+  })
+
+  await t.test('eval exits 6 below --min-exact, 3 for what it cannot read', async (t) => {
+    t.match(await hrm(['eval', 'run', 'data', '--min-exact', '1'], { cwd }), {
+      code: 6,
+      stderr: /hrm: .* below 100\.0 %\n$/,
+    })
+    t.equal((await hrm(['eval', 'run', 'data', '--min-exact', '0'], { cwd })).code, 0)
+    t.match(await hrm(['eval', 'run', 'data', '--min-exact', '96'], { cwd }), { code: 2 })
+    t.match(await hrm(['eval', 'nothing', 'data'], { cwd }), { code: 3, stderr: /nothing.*\[ERR_HRM_CHECKPOINT\]\n$/ })
+    t.match(await hrm(['eval', 'run', 'nothing'], { cwd }), { code: 3, stderr: /nothing.*\[ERR_HRM_DATASET\]\n$/ })
+  })
+
+  await t.test('solve reads digits and tokens and prints one line each', async (t) => {
+    const tokens = JSON.stringify(Array.from(second, (cell) => (cell === '.' ? 1 : Number(cell) + 1)))
+    const input = `${first}\r\n\n${first.replaceAll('.', '0')}\n${tokens}\n${second}`
+    const plain = await hrm(['solve', 'run'], { cwd, input })
+    t.equal(plain.code, 0, plain.stderr)
+    const lines = plain.stdout.trimEnd().split('\n')
+    t.equal(lines.length, 4)
+    t.ok(lines.every((line) => /^[1-4.?]{16}$/.test(line)))
+    t.equal(lines[0], lines[1], 'dots and zeros mean the same')
+    t.equal(lines[2], lines[3], 'so do tokens and digits')
+    t.match(plain.stderr, /\d of 4 solutions obey the rules/)
+
+    writeFileSync(join(cwd, 'puzzles.txt'), `\ufeff${first}\n`)
+    const json = await hrm(['solve', 'run', 'puzzles.txt', '--json', '--halting', 'q'], { cwd })
+    const [solution, result] = json.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    t.match(solution, {
+      type: 'solution',
+      where: 'puzzles.txt line 1',
+      qHalt: Number,
+      segments: Number,
+      valid: Boolean,
+    })
+    t.equal(solution.tokens.length, 16)
+    t.ok(solution.segments >= 1 && solution.segments <= 3)
+    t.same(result, { type: 'result', count: 1, valid: solution.valid ? 1 : 0 })
+    t.equal((await hrm(['solve', 'run'], { cwd, input: '' })).stdout, '')
+  })
+
+  await t.test('solve --watch draws every segment in plain text without a terminal', async (t) => {
+    const { code, stdout } = await hrm(['solve', 'run', '--puzzle', first, '--watch'], { cwd, env: { NO_COLOR: '1' } })
+    t.equal(code, 0)
+    t.match(stdout, /^puzzle +segment 1 +segment 2 +segment 3\n┌─────┬─────┐/)
+    t.notMatch(stdout, '\u001b')
+    t.match(stdout, /--puzzle: (solved|breaks the rules), 3 segments/)
+  })
+
+  await t.test('solve names the line of a bad puzzle and exits 3', async (t) => {
+    for (const bad of [
+      `${first}1`,
+      first.replace('.', '5'),
+      'hello',
+      '[1,2]',
+      '[1,',
+      JSON.stringify(Array(16).fill(6)),
+    ]) {
+      const { code, stdout, stderr } = await hrm(['solve', 'run'], { cwd, input: `${first}\n${bad}\n` })
+      t.equal(code, 3, bad)
+      t.equal(stdout, '', 'nothing is solved before all is read')
+      t.match(stderr, /^hrm: \[solve\] expected .* in stdin line 2, got .* \[ERR_HRM_DATASET\]\n$/)
+    }
+    t.match(await hrm(['solve', 'run', 'absent.txt'], { cwd }), { code: 3, stderr: /absent\.txt.*ENOENT/ })
+  })
+
+  await t.test('inspect shows checkpoints, datasets and files', async (t) => {
+    const checkpoint = await hrm(['inspect', 'run'], { cwd })
+    t.equal(checkpoint.code, 0, checkpoint.stderr)
+    t.match(checkpoint.stdout, /checkpoint of step 30/)
+    t.match(checkpoint.stdout, /arch\.hidden_size = 16/)
+    t.match(checkpoint.stdout, /hashes: every file is as it was saved/)
+    t.match(checkpoint.stdout, /inner\.H_level\.layers\.0\.self_attn\.qkv_proj\.weight +F32 +\[48, 16\]/)
+    const json = lastJson((await hrm(['inspect', 'run/latest', '--json'], { cwd })).stdout)
+    t.match(json, { kind: 'checkpoint', step: 30, hashed: true, config: { arch: { H_cycles: 2 } } })
+
+    const dataset = await hrm(['inspect', 'data', '--examples', '1'], { cwd })
+    t.match(dataset.stdout, /test +all +9 +9 +9/)
+    t.match(dataset.stdout, /┌─────┬─────┐ {3}┌─────┬─────┐/)
+    t.match(lastJson((await hrm(['inspect', 'data', '--json'], { cwd })).stdout), {
+      kind: 'dataset',
+      sets: [{ numExamples: 32 }, { numExamples: 9 }],
+    })
+
+    const array = await hrm(['inspect', 'data/test/all__inputs.npy'], { cwd })
+    t.match(array.stdout, /u1 \[9, 16\]\n/)
+    const tensors = await hrm(['inspect', 'run/latest/trainer.safetensors', '--json'], { cwd })
+    t.match(lastJson(tensors.stdout), { kind: 'safetensors', tensors: [{ name: String, dtype: String }] })
+    for (const path of ['absent', 'run/run.json', '.']) {
+      t.match(await hrm(['inspect', path], { cwd }), { code: 3, stderr: /\[ERR_HRM_DATASET\]\n$/ }, path)
+    }
+  })
+
+  await t.test('a damaged checkpoint exits 3 and names what is damaged', async (t) => {
+    const path = join(cwd, 'run/latest/model.safetensors')
+    const backup = join(cwd, 'backup')
+    copyFileSync(path, backup)
+    const bytes = readFileSync(path)
+    bytes[bytes.length - 7]! ^= 1
+    writeFileSync(path, bytes)
+    for (const args of [
+      ['eval', 'run', 'data'],
+      ['solve', 'run', '--puzzle', first],
+      ['inspect', 'run'],
+      ['train', '--resume', 'run'],
+    ]) {
+      t.match(
+        await hrm(args, { cwd }),
+        { code: 3, stdout: '', stderr: /model\.safetensors.*\[ERR_HRM_CORRUPT\]\n$/ },
+        args[0]!,
+      )
+    }
+    copyFileSync(backup, path)
+    t.equal((await hrm(['eval', 'run', 'data'], { cwd })).code, 0)
+  })
+})
+
+t.test('doctor finds this machine fit', async (t) => {
+  const { code, stdout } = await hrm(['doctor', '--json'])
+  t.equal(code, 0)
+  t.match(lastJson(stdout), { type: 'result', ok: true, node: process.version, binary: /\.node$/ })
+})
+
+t.test("Wilson's interval agrees with worked values", async (t) => {
+  // 81 of 263, Newcombe 1998, method 3: 0.2553 to 0.3662; 15 of 148: 0.0624 to 0.1605; 0 of 20: 0 to 0.1611.
+  const round = ([low, high]: [number, number]) => [low.toFixed(4), high.toFixed(4)]
+  t.same(round(wilsonInterval(81 / 263, 263)), ['0.2553', '0.3662'])
+  t.same(round(wilsonInterval(15 / 148, 148)), ['0.0624', '0.1605'])
+  t.same(round(wilsonInterval(0, 20)), ['0.0000', '0.1611'])
+  t.same(round(wilsonInterval(1, 29)), ['0.8830', '1.0000'])
+})
