@@ -23,6 +23,9 @@ const MAX_HEADER_BYTES = 10_000
 /** Elements decoded at a time by whole-file passes: 256 KiB to 2 MiB of file. */
 const CHUNK_ELEMENTS = 2 ** 18
 
+/** Elements that `at` reads around the one asked for. */
+const PAGE_ELEMENTS = 64
+
 interface NpyHeader {
   dtype: NpyDtype
   shape: number[]
@@ -238,8 +241,8 @@ export class NpyArray {
   /** Row `index` of an array with one element per row. Neighbours are cached, so walking is cheap. */
   at(index: number): number {
     if (index < this.#pageStart || index >= this.#pageStart + this.#page.length) {
-      const start = Math.max(0, Math.min(index - 32, this.length - 1024))
-      const page = new Int32Array(Math.min(1024, this.length - start))
+      const start = Math.max(0, Math.min(index - 8, this.length - PAGE_ELEMENTS))
+      const page = new Int32Array(Math.min(PAGE_ELEMENTS, this.length - start))
       this.readRange(start, start + page.length, page)
       this.#page = page
       this.#pageStart = start

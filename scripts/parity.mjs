@@ -44,6 +44,9 @@ function engineKinds({ precision, isa }) {
   ]
 }
 
+/** Errors of the engine that say that a directory's contents make no model or batch. */
+const CONTENT_ERRORS = ['ERR_HRM_CONFIG', 'ERR_HRM_SHAPE', 'ERR_HRM_ARGUMENT']
+
 /** Replays one directory, prints its line and returns its exit status. */
 async function judgeDirectory(folder, kinds) {
   let directory
@@ -54,7 +57,7 @@ async function judgeDirectory(folder, kinds) {
     console.log(JSON.stringify({ directory: folder, name: directory.name, ok, ...report, failures }))
     return ok ? EXIT.ok : EXIT.outside
   } catch (error) {
-    if (!(error instanceof BrokenDirectory)) throw error
+    if (!(error instanceof BrokenDirectory) && !CONTENT_ERRORS.includes(error.code)) throw error
     console.error(error.message)
     console.log(JSON.stringify({ directory: folder, ok: false, failures: [{ reason: error.message }] }))
     return EXIT.broken

@@ -7,6 +7,14 @@ import { endOnClosedPipe, note } from './output.js'
 
 /** Commands in the order of the help; a command is loaded only when it is called. */
 const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
+  demo: {
+    summary: 'train a small model on 4x4 Sudoku and watch it solve held-out puzzles',
+    load: async () => (await import('./demo.js')).demoCommand(),
+  },
+  data: {
+    summary: 'build a dataset folder',
+    load: async () => (await import('./data.js')).dataCommand(),
+  },
   train: {
     summary: 'train a model on a dataset folder',
     load: async () => (await import('./train.js')).trainCommand(),

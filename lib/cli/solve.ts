@@ -3,9 +3,10 @@ import { createInterface } from 'node:readline'
 import { Command, Option } from 'commander'
 import { HRMError } from '../errors.js'
 import { HRM } from '../model.js'
-import { drawSudoku, filmstrip, isSolved } from '../render/sudoku.js'
+import { drawSudoku, filmstrip } from '../render/sudoku.js'
 import { type RenderOptions, renderOptions, sideBySide } from '../render/text.js'
 import { drawTokens } from '../render/tokens.js'
+import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption } from './options.js'
 import { note, print, printJson } from './output.js'
 import type { SegmentState } from '../solver.js'
@@ -101,7 +102,7 @@ function drawAnswer(
 ): string[] {
   if (!sudoku) return sideBySide([drawTokens(answer.puzzle.tokens), ['->'], drawTokens(answer.tokens)], render.columns)
   const { size, digits } = sudoku
-  const givens = digits(answer.puzzle.tokens)
+  const givens = tokensToDigits(answer.puzzle.tokens)
   if (states.length === 0) {
     const solved = { size, digits: digits(answer.tokens), givens }
     return sideBySide(
@@ -133,7 +134,7 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
       ...(options.puzzleId === undefined ? {} : { puzzleId: options.puzzleId }),
     }
     const check = ({ tokens: input }: Puzzle, tokens: Int32Array) =>
-      sudoku ? isSolved({ size: sudoku.size, digits: sudoku.digits(tokens), givens: sudoku.digits(input) }) : null
+      sudoku ? verifySudoku(sudoku.size, tokensToDigits(input), sudoku.digits(tokens)).valid : null
     const render = renderOptions(process.stdout)
     let valid = 0
     const report = (answer: Answer, states: readonly SegmentState[]) => {

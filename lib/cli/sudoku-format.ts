@@ -40,7 +40,7 @@ export function sudokuText(format: SudokuFormat, tokens: ArrayLike<number>): str
 /** The puzzle and what each segment answered. */
 export function segmentFrames(
   { size, digits }: SudokuFormat,
-  givens: number[],
+  givens: ArrayLike<number>,
   states: readonly SegmentState[],
 ): Frame[] {
   const grids = [givens, ...states.map(({ tokens }) => digits(tokens))]

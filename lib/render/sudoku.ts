@@ -1,3 +1,4 @@
+import { sudokuGeometry } from '../sudoku/geometry.js'
 import { type RenderOptions, sideBySide, type Style, style } from './text.js'
 
 /** A grid of size x size cells, row-major; digits 1 … size, 0 = empty. */
@@ -10,41 +11,27 @@ export interface SudokuGrid {
   previous?: ArrayLike<number> | undefined
 }
 
-/** Rows and columns of a box: 2x2 in size 4, 2x3 in size 6, 3x3 in size 9. */
-export function boxShape(size: number): { rows: number; columns: number } {
-  const rows = Math.floor(Math.sqrt(size))
-  return { rows, columns: size / rows }
-}
-
 /** Marks the cells that break a rule: a digit twice in a row, column or box, no digit, or a given overwritten. */
 export function brokenCells({ size, digits, givens }: SudokuGrid): boolean[] {
-  const box = boxShape(size)
-  const units = (cell: number) => {
-    const row = Math.floor(cell / size)
-    const column = cell % size
-    return [row, column, Math.floor(row / box.rows) * box.rows + Math.floor(column / box.columns)]
-  }
-  const seen = [0, 1, 2].map(() => new Map<number, number>())
-  const key = (unit: number, digit: number) => unit * (size + 1) + digit
-  const isDigit = (digit: number) => digit >= 1 && digit <= size
-  for (let cell = 0; cell < size * size; cell++) {
-    units(cell).forEach((unit, kind) => {
-      const at = key(unit, digits[cell]!)
-      seen[kind]!.set(at, (seen[kind]!.get(at) ?? 0) + 1)
+  const { cells, rowOf, columnOf, boxOf } = sudokuGeometry(size)
+  const units = [rowOf, columnOf, boxOf]
+  /** How often each digit is in each row, column and box. */
+  const counts = units.map(() => new Map<string, number>())
+  const key = (unit: number, digit: number) => `${unit} ${digit}`
+  for (let cell = 0; cell < cells; cell++) {
+    units.forEach((unitOf, kind) => {
+      const at = key(unitOf[cell]!, digits[cell]!)
+      counts[kind]!.set(at, (counts[kind]!.get(at) ?? 0) + 1)
     })
   }
-  return Array.from({ length: size * size }, (_, cell) => {
+  return Array.from({ length: cells }, (_, cell) => {
     const digit = digits[cell]!
-    if (givens && givens[cell] !== 0 && givens[cell] !== digit) return true
+    const given = givens?.[cell] ?? 0
+    if (given !== 0 && given !== digit) return true
     if (digit === 0) return false
-    return !isDigit(digit) || units(cell).some((unit, kind) => seen[kind]!.get(key(unit, digit))! > 1)
+    const isDigit = digit >= 1 && digit <= size
+    return !isDigit || units.some((unitOf, kind) => counts[kind]!.get(key(unitOf[cell]!, digit))! > 1)
   })
-}
-
-/** Whether every cell holds a digit, no rule is broken and all givens are kept. */
-export function isSolved(grid: SudokuGrid): boolean {
-  const isDigit = (digit: number) => digit >= 1 && digit <= grid.size
-  return Array.from(grid.digits).every(isDigit) && !brokenCells(grid).includes(true)
 }
 
 const marks = { broken: '!', changed: '*', none: ' ' }
@@ -52,7 +39,7 @@ const marks = { broken: '!', changed: '*', none: ' ' }
 /** Draws one grid: givens bold, changed cells inverse, broken rules red; plain text marks them `*` and `!` instead. */
 export function drawSudoku(grid: SudokuGrid, options: RenderOptions): string[] {
   const { size, digits, givens, previous } = grid
-  const box = boxShape(size)
+  const { boxRows, boxColumns } = sudokuGeometry(size)
   const broken = brokenCells(grid)
   const drawCell = (cell: number) => {
     const digit = digits[cell]!
@@ -67,13 +54,13 @@ export function drawSudoku(grid: SudokuGrid, options: RenderOptions): string[] {
     return `${formats.length > 0 ? style(formats as Style, text, options) : text} `
   }
   const rule = (left: string, middle: string, right: string) =>
-    left + Array.from({ length: size / box.columns }, () => '─'.repeat(2 * box.columns + 1)).join(middle) + right
+    left + Array.from({ length: size / boxColumns }, () => '─'.repeat(2 * boxColumns + 1)).join(middle) + right
   const lines = [rule('┌', '┬', '┐')]
   for (let row = 0; row < size; row++) {
-    if (row > 0 && row % box.rows === 0) lines.push(rule('├', '┼', '┤'))
+    if (row > 0 && row % boxRows === 0) lines.push(rule('├', '┼', '┤'))
     let line = ''
     for (let column = 0; column < size; column++) {
-      if (column % box.columns === 0) line += '│ '
+      if (column % boxColumns === 0) line += '│ '
       line += drawCell(row * size + column)
     }
     lines.push(`${line}│`)

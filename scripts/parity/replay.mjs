@@ -1,7 +1,7 @@
 // Replays a parity directory on engines in lockstep and judges each against the float64 trace.
 import { native } from '../../dist/native.js'
 import { BrokenDirectory, readBatch, readDraws } from './trace-directory.mjs'
-import { evaluationReferences, Judge, parametersOff } from './rule.mjs'
+import { evaluationBounds, Judge, parametersOff } from './rule.mjs'
 
 /** Groups of which a trace must hold something, so that an empty trace cannot pass. */
 function requiredGroups({ config }) {
@@ -334,7 +334,7 @@ function indexTrace({ config, steps, double }) {
 export async function replay(directory, kinds) {
   const { keysOf, groups, ignored } = indexTrace(directory)
   const missing = requiredGroups(directory).filter((group) => !groups.has(group))
-  const evaluation = await evaluationReferences(directory)
+  const evaluation = await evaluationBounds(directory)
   const runs = []
   const open = async (kind) => {
     const engine = await createEngine(directory, kind)

@@ -44,22 +44,25 @@ function listedReference(manifest, group, call) {
 }
 
 /**
- * Distance of the official float32 run from float64 in evaluation, per segment and growing with it. The manifest lists
- * training calls only, and the recurrence amplifies rounding from segment to segment.
+ * Float bounds of evaluation, one per segment and one for the final states. The manifest lists training calls only, so
+ * the distance of the official float32 run is measured here. The recurrence amplifies rounding from segment to segment:
+ * what the floor allows in the first may grow as much as the official run's distance does.
  */
-export async function evaluationReferences({ config, float, double }) {
+export async function evaluationBounds({ config, float, double }) {
   const measure = async (key) =>
     float.has(key) && double.has(key) ? relativeError(await float.read(key), await double.read(key)) : 0
-  const references = []
+  const bounds = []
+  let first = 0
   let worst = 0
-  for (let k = 0; k < config.halt_max_steps; k++) {
-    for (const tensor of ['logits', 'q_halt_logits', 'q_continue_logits'])
-      worst = Math.max(worst, await measure(`eval.${k}.${tensor}`))
-    references.push(worst)
+  for (let k = 0; k <= config.halt_max_steps; k++) {
+    const last = k === config.halt_max_steps
+    const tensors = last ? ['z_H', 'z_L'] : ['logits', 'q_halt_logits', 'q_continue_logits']
+    for (const tensor of tensors) worst = Math.max(worst, await measure(`eval.${last ? 'final' : k}.${tensor}`))
+    if (k === 0) first = worst
+    const growth = first > 0 ? worst / first : 1
+    bounds.push(Math.max(FLOAT_FLOOR * growth, REFERENCE_FACTOR * worst))
   }
-  for (const state of ['z_H', 'z_L']) worst = Math.max(worst, await measure(`eval.final.${state}`))
-  references.push(worst)
-  return references
+  return bounds
 }
 
 /** Indices of float parameters that are off the double run. */
@@ -90,8 +93,7 @@ export class Judge {
     const evaluating = group.startsWith('eval.')
     if (call > 0 && !evaluating) return LATER_BOUND
     const listed = listedReference(this.#directory, group.replace('eval.', ''), 0)
-    const reference = evaluating ? Math.max(listed, this.#evaluation[call]) : listed
-    return Math.max(FLOAT_FLOOR, REFERENCE_FACTOR * reference)
+    return Math.max(FLOAT_FLOOR, REFERENCE_FACTOR * listed, evaluating ? this.#evaluation[call] : 0)
   }
 
   #record(group, tensor, call, error, bound) {

@@ -26,6 +26,9 @@ const CONFIG_KEYS = [
   'loss_type',
 ]
 
+/** Element types of a trace. */
+const DTYPES = ['F64', 'F32', 'I32', 'U8']
+
 /** Official defaults of the keys a manifest may leave out. */
 const CONFIG_DEFAULTS = { puzzle_emb_ndim: 0, rope_theta: 10000, rms_norm_eps: 1e-5 }
 
@@ -92,6 +95,8 @@ class TraceFile {
       throw new BrokenDirectory(`[parity] ${this.#label}: ${error.message}`, { cause: error })
     }
     const got = this.#file.info(key)
+    if (!DTYPES.includes(got.dtype))
+      throw new BrokenDirectory(`[parity] ${this.#label}: expected ${DTYPES.join(', ')} of ${key}, got ${got.dtype}`)
     if ((count !== undefined && values.length !== count) || (dtype !== undefined && got.dtype !== dtype))
       throw new BrokenDirectory(
         `[parity] ${this.#label}: expected ${dtype ?? got.dtype} with ${count ?? 'some'} elements of ${key}, ` +

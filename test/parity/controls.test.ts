@@ -142,6 +142,11 @@ const damages: [string, (folder: string) => void | Promise<void>, RegExp][] = [
   ['a missing trace', (folder) => rmSync(join(folder, 'trace_f64.safetensors')), /trace_f64\.safetensors/],
   ['a truncated file', (folder) => truncateSync(join(folder, 'init.safetensors'), 1000), /init\.safetensors/],
   [
+    'a manifest of no model',
+    (folder) => editManifest(folder, (m) => Object.assign(m.config ?? {}, { halt_exploration_prob: 2 })),
+    /haltExplorationProb|halt_exploration_prob/,
+  ],
+  [
     'a missing parameter',
     (folder) => dropTensors(join(folder, 'init.safetensors'), /lm_head/),
     /init\.safetensors.*inner\.lm_head\.weight/,

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
-import { boxShape, brokenCells, drawSudoku, filmstrip } from '#dist/render/sudoku.js'
+import { brokenCells, drawSudoku, filmstrip } from '#dist/render/sudoku.js'
 import { renderOptions, sideBySide, table, visibleWidth } from '#dist/render/text.js'
 import { drawTokens } from '#dist/render/tokens.js'
 
@@ -24,8 +24,6 @@ t.test('a 4x4 grid is drawn plainly with box lines', async (t) => {
 })
 
 t.test('a 6x6 grid has boxes of 2 rows and 3 columns, a 9x9 grid of 3 and 3', async (t) => {
-  t.same(boxShape(6), { rows: 2, columns: 3 })
-  t.same(boxShape(9), { rows: 3, columns: 3 })
   const six = drawSudoku({ size: 6, digits: Array(36).fill(0) }, plain)
   t.equal(six[0], '┌───────┬───────┐')
   t.equal(six[3], '├───────┼───────┤')
@@ -51,7 +49,10 @@ t.test('a solved grid breaks no rule, an overwritten given and a non-digit do, a
   t.notOk(brokenCells({ size: 4, digits: Array(16).fill(0) }).includes(true))
   const givens = [...Array(16).fill(0)]
   givens[5] = 3
-  t.same(brokenCells({ size: 4, digits: solved4, givens }).flatMap((broken, cell) => (broken ? [cell] : [])), [5])
+  t.same(
+    brokenCells({ size: 4, digits: solved4, givens }).flatMap((broken, cell) => (broken ? [cell] : [])),
+    [5],
+  )
   const digits = [...solved4]
   digits[0] = 5
   t.equal(brokenCells({ size: 4, digits })[0], true)
@@ -88,7 +89,16 @@ t.test('blocks of different heights and widths stay aligned', async (t) => {
 })
 
 t.test('tables set numbers to the right and text to the left', async (t) => {
-  t.same(table(['name', 'n'], [['a', '1'], ['long', '1,000']]), ['name      n', 'a         1', 'long  1,000'])
+  t.same(
+    table(
+      ['name', 'n'],
+      [
+        ['a', '1'],
+        ['long', '1,000'],
+      ],
+    ),
+    ['name      n', 'a         1', 'long  1,000'],
+  )
 })
 
 t.test('token sequences of square length are drawn as squares', async (t) => {

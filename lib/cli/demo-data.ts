@@ -1,0 +1,68 @@
+import { join } from 'node:path'
+import { Dataset, type Split } from '../dataset.js'
+import { DatasetWriter } from '../dataset-writer.js'
+import { buildGeneratedSudoku } from '../sudoku/build.js'
+
+/** Empty cells of every puzzle: half of the grid. */
+const HOLES = 8
+/** Completed grids that training sees, of all 288. */
+const TRAINING_GRIDS = 240
+const TRAINING_PUZZLES = 4800
+/** Puzzles from training-side grids that decide when to stop. */
+const VALIDATION_PUZZLES = 240
+/** Puzzles from the other 48 grids, scored once. */
+const HELD_OUT_PUZZLES = 384
+
+/** The demo's data: folders of two datasets. */
+export interface DemoData {
+  /** `train`, and as `test` the validation puzzles. */
+  training: string
+  /** `test`: puzzles whose solutions training never sees. */
+  heldOut: string
+}
+
+async function copyPuzzles(
+  source: Dataset,
+  from: number,
+  count: number,
+  writer: DatasetWriter,
+  split: Split,
+): Promise<void> {
+  const { padId, ignoreLabelId, blankIdentifierId, vocabSize, seqLen, numPuzzleIdentifiers } = source.metadata('train')
+  const sizes = { padId, ignoreLabelId, blankIdentifierId, vocabSize, seqLen, numPuzzleIdentifiers }
+  const target = writer.split(split, sizes)
+  target.beginSet('all')
+  for (let at = from; at < from + count; at++) {
+    const { inputs, labels, puzzleId } = source.example('train', 'all', at)
+    target.example(inputs, labels)
+    target.endPuzzle(puzzleId)
+    target.endGroup()
+  }
+  await target.finish()
+}
+
+/**
+ * Writes the demo's 4x4 puzzles into a folder; the same seed gives the same bytes. The held-out ones are those of
+ * `hrm data sudoku --size 4 --holes 8 --grids 240 --generate 5040 --test 384`.
+ */
+export async function makeDemoData(dir: string, seed: number, signal: AbortSignal): Promise<DemoData> {
+  const all = join(dir, 'all')
+  await buildGeneratedSudoku({
+    outDir: all,
+    size: 4,
+    holes: HOLES,
+    grids: TRAINING_GRIDS,
+    trainPuzzles: TRAINING_PUZZLES + VALIDATION_PUZZLES,
+    testPuzzles: HELD_OUT_PUZZLES,
+    numAug: 0,
+    seed,
+    signal,
+  })
+  using source = await Dataset.open(all)
+  const training = join(dir, 'training')
+  const writer = DatasetWriter.create(training, ['train', 'test'])
+  await copyPuzzles(source, 0, TRAINING_PUZZLES, writer, 'train')
+  await copyPuzzles(source, TRAINING_PUZZLES, VALIDATION_PUZZLES, writer, 'test')
+  await writer.commit(source.identifiers())
+  return { training, heldOut: all }
+}
