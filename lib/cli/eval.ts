@@ -3,7 +3,7 @@ import { Dataset } from '../dataset.js'
 import type { EvalSets } from '../evaluate.js'
 import { HRM } from '../model.js'
 import { table } from '../render/text.js'
-import { Exit, exitCodes } from './exit.js'
+import { Exit, exitCodes, loading } from './exit.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, shareOption } from './options.js'
 import { formatCount, formatDuration, formatPercent, note, print, printJson } from './output.js'
 import { Interrupts } from './signals.js'
@@ -52,11 +52,13 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
   const begin = performance.now()
   const dataset = await Dataset.open(folder)
   const { weights } = options
-  const model = await HRM.load(checkpoint, {
-    ...deviceOptions(options),
-    ...(weights ? { weights } : {}),
-    signal: interrupts.signal,
-  })
+  const model = await loading(
+    HRM.load(checkpoint, {
+      ...deviceOptions(options),
+      ...(weights ? { weights } : {}),
+      signal: interrupts.signal,
+    }),
+  )
   try {
     note(`${checkpoint} on ${model.device}, ${folder}/${options.split}`)
     const { sets } = await model.evaluate(dataset, {

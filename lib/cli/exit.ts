@@ -1,4 +1,5 @@
 import { CommanderError } from 'commander'
+import { HRMError } from '../errors.js'
 
 /** What the process says when it ends. */
 export const exitCodes = {
@@ -52,4 +53,14 @@ export function describeError(error: unknown): string {
   const message = error.message.replace(/\s*\n\s*/g, ' ')
   const line = `hrm: ${message}${typeof code === 'string' ? ` [${code}]` : ''}`
   return process.env['HRM_DEBUG'] === '1' ? `${line}\n${error.stack}` : line
+}
+
+/** Loads a checkpoint: what is wrong with its configuration is bad data, not bad usage. */
+export async function loading<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!(error instanceof HRMError) || error.code !== 'ERR_HRM_CONFIG') throw error
+    throw new HRMError('ERR_HRM_CHECKPOINT', error.message, error.details, { cause: error })
+  }
 }

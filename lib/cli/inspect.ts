@@ -11,6 +11,7 @@ import { type RenderOptions, renderOptions, sideBySide, table } from '../render/
 import { drawTokens } from '../render/tokens.js'
 import { readSafetensors } from '../safetensors.js'
 import { scoreTable } from './eval.js'
+import { loading } from './exit.js'
 import { integerOption } from './options.js'
 import { formatCount, print, printJson } from './output.js'
 import { type SudokuFormat, sudokuFormat } from './sudoku-format.js'
@@ -76,7 +77,7 @@ function configLines(node: object, prefix = ''): string[] {
 }
 
 async function inspectCheckpoint(path: string): Promise<Finding> {
-  const { dir, config, model, trainer, evaluation } = await openCheckpoint(path)
+  const { dir, config, model, trainer, evaluation } = await loading(openCheckpoint(path))
   const hashed = (await verifyCheckpoint(dir)) !== undefined
   const tensors = await inspectTensors(join(dir, 'model.safetensors'))
   const official = toOfficial({ ...config, model })

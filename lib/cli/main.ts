@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'show what a checkpoint, dataset, .npy or .safetensors file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
+  bench: {
+    summary: 'time segments and training steps (in a checkout)',
+    load: async () => (await import('./bench.js')).benchCommand(),
+  },
   doctor: {
     summary: 'check what this machine offers',
     load: async () => (await import('./doctor.js')).doctorCommand(),

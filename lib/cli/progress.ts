@@ -28,6 +28,7 @@ export class Progress {
   #lastTime = performance.now()
   #lastLine = performance.now()
   #shown = ''
+  #printed = ''
 
   /**
    * @param total value at the end
@@ -76,6 +77,7 @@ export class Progress {
 
   #line(now: number): void {
     this.#lastLine = now
+    this.#printed = this.#shown
     note(this.#shown)
   }
 
@@ -88,6 +90,6 @@ export class Progress {
   /** Ends the bar; without a terminal the last state is written. */
   stop(): void {
     if (this.#bars) this.#bars.stop()
-    else if (this.#shown !== '') this.#line(performance.now())
+    else if (this.#shown !== this.#printed) this.#line(performance.now())
   }
 }

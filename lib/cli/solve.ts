@@ -7,6 +7,7 @@ import { drawSudoku, filmstrip } from '../render/sudoku.js'
 import { type RenderOptions, renderOptions, sideBySide } from '../render/text.js'
 import { drawTokens } from '../render/tokens.js'
 import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
+import { loading } from './exit.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption } from './options.js'
 import { note, print, printJson } from './output.js'
 import type { SegmentState } from '../solver.js'
@@ -115,11 +116,13 @@ function drawAnswer(
 
 async function solve(file: string | undefined, checkpoint: string, options: SolveOptions): Promise<void> {
   const interrupts = new Interrupts()
-  const model = await HRM.load(checkpoint, {
-    ...deviceOptions(options),
-    ...(options.weights ? { weights: options.weights } : {}),
-    signal: interrupts.signal,
-  })
+  const model = await loading(
+    HRM.load(checkpoint, {
+      ...deviceOptions(options),
+      ...(options.weights ? { weights: options.weights } : {}),
+      signal: interrupts.signal,
+    }),
+  )
   try {
     const sudoku = sudokuFormat(model.config)
     const puzzles: Puzzle[] = []

@@ -23,6 +23,7 @@ import { readPointer } from '../run-folder.js'
 import type { TrainOptions } from '../trainer.js'
 import { estimateStepSeconds } from './estimate.js'
 import { scoreTable } from './eval.js'
+import { loading } from './exit.js'
 import { type Followed, followRun } from './follow-run.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, shareOption } from './options.js'
 import { formatCount, formatDuration, note, print, printJson } from './output.js'
@@ -130,7 +131,7 @@ async function readRun(path: string): Promise<{ config: Config; checkpoint: stri
 
 /** Goes on as the run's configuration says; only what does not change the numbers may be given anew. */
 async function startResumed(path: string, overrides: Config, options: CommandOptions): Promise<Plan> {
-  const { config, checkpoint, dir } = await readRun(path)
+  const { config, checkpoint, dir } = await loading(readRun(path))
   const train = resolveTrainOptions({ ...config.train, ...recipeOptions(options) })
   const run = resolveRunConfig({ ...config.run, ...overrides.run, ...runOptions(options) })
   const dataset = await Dataset.open(run.dataPath)
