@@ -14,7 +14,7 @@ export interface CheckpointOptions {
    */
   everySteps?: number
   /**
-   * Checkpoints kept besides `latest` and `best`, >= 1.
+   * Newest checkpoints kept, >= 1; those that `latest` and `best` name are kept in any case.
    * @default 3
    */
   keep?: number
