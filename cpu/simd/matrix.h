@@ -4,10 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 
 #include "cpu/simd/kernels.h"
 
 namespace hrm::simd {
+
+struct AlignedDelete {
+  std::align_val_t alignment{};
+  void operator()(float* memory) const { ::operator delete(memory, alignment); }
+};
 
 /// Float memory that grows when asked for more and then loses its content. Zero-filled when it grows; large ones on
 /// huge pages, because panels and activations are walked with strides of whole pages.
@@ -18,10 +24,7 @@ class Buffer {
   float* data() const { return memory_.get(); }
 
  private:
-  struct Free {
-    void operator()(float* memory) const;
-  };
-  std::unique_ptr<float[], Free> memory_;
+  std::unique_ptr<float[], AlignedDelete> memory_;
   int64_t capacity_ = 0;
 };
 
