@@ -1,64 +1,4 @@
-/** Sizes and constants of one model. Shape letters as in `core/shapes.h`: T = seqLen, V = vocabSize, D = hiddenSize. */
-export interface ModelConfig {
-  vocabSize: number
-  seqLen: number
-  numPuzzleIdentifiers: number
-  puzzleEmbNdim: number
-  hCycles: number
-  lCycles: number
-  hLayers: number
-  lLayers: number
-  hiddenSize: number
-  numHeads: number
-  expansion: number
-  posEncodings: 'rope' | 'learned'
-  ropeTheta: number
-  rmsNormEps: number
-  haltMaxSegments: number
-  haltExplorationProb: number
-  lossType: 'stablemax_cross_entropy' | 'softmax_cross_entropy'
-}
-
-/** The training recipe: schedule, optimisers, evaluation. */
-export interface TrainConfig {
-  globalBatchSize: number
-  epochs: number
-  evalInterval: number
-  evalEverySteps: number
-  evalMaxExamples: number
-  maxSteps: number
-  epochsPerIter: number
-  logEvery: number
-  lr: number
-  lrMinRatio: number
-  lrWarmupSteps: number
-  beta1: number
-  beta2: number
-  weightDecay: number
-  puzzleEmbLr: number
-  puzzleEmbWeightDecay: number
-  optimizer: 'adam_atan2' | 'adam_atan2_inside'
-  ema: number
-  emaWarmup: number
-  onNonFinite: 'stop' | 'skip'
-  seed: number
-}
-
-/** Names and places of a run: recorded, without effect on the numbers. */
-export interface RunConfig {
-  dataPath: string
-  dataHash: string
-  projectName: string
-  runName: string
-  checkpointPath: string
-  checkpointEveryEval: boolean
-  checkpointEverySteps: number
-  checkpointKeep: number
-  archName: string
-  lossName: string
-  forwardDtype: 'float32' | 'bfloat16'
-  evalSaveOutputs: readonly string[]
-}
+import type { ModelConfig, RunConfig, TrainConfig } from './config-types.js'
 
 interface FieldBase<T> {
   /** Key in `config.json` and on the command line, dotted where nested. */
@@ -383,7 +323,7 @@ export const trainFields: Fields<TrainConfig> = {
     min: 0,
     max: Number.MAX_SAFE_INTEGER,
     default: 0,
-    description: 'seed of initial weights, data order and exploration',
+    description: 'seed of data order and exploration, and with hrm train of the initial weights',
   },
 }
 
@@ -413,14 +353,14 @@ export const runFields: Fields<RunConfig> = {
     official: 'checkpoint_every_eval',
     type: 'boolean',
     default: true,
-    description: 'save a checkpoint after each evaluation, else only at the end',
+    description: 'recorded; a checkpoint is saved after each evaluation in any case',
   },
   checkpointEverySteps: {
     official: 'checkpoint_every_steps',
     type: 'integer',
     min: 0,
     default: 0,
-    description: 'save a checkpoint every so many steps too; 0 = no',
+    description: 'steps between checkpoints besides those at evaluations; 0 = about one in ten minutes',
   },
   checkpointKeep: {
     official: 'checkpoint_keep',

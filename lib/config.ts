@@ -1,13 +1,6 @@
 import { readFileSync } from 'node:fs'
-import {
-  type Field,
-  type ModelConfig,
-  modelFields,
-  type RunConfig,
-  runFields,
-  type TrainConfig,
-  trainFields,
-} from './config-fields.js'
+import { type Field, modelFields, runFields, trainFields } from './config-fields.js'
+import type { ModelConfig, RunConfig, TrainConfig } from './config-types.js'
 import { HRMError } from './errors.js'
 
 export { type Field, type ModelConfig, modelFields, type RunConfig, runFields, type TrainConfig, trainFields }

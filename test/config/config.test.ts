@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import {
   type Config,
@@ -137,6 +138,23 @@ t.test('the defaults are the official configuration', async (t) => {
       rms_norm_eps: 1e-5,
     },
   })
+})
+
+t.test('the documented defaults are those of the table', async (t) => {
+  const types = readFileSync(new URL('../../../lib/config-types.ts', import.meta.url), 'utf8')
+  const comments = types.matchAll(/\/\*\*((?:(?!\*\/).)*)\*\/\s*(\w+): /gs)
+  const documented = new Map([...comments].map(([, text, name]) => [name, text!]))
+  for (const { name, field } of configEntries) {
+    const text = documented.get(name)
+    if (text === undefined) {
+      t.fail(`${name} is not documented`)
+      continue
+    }
+    const stated = /@default (.*)/.exec(text)?.[1]
+    if (stated === undefined) continue
+    const value = typeof field.default === 'string' ? `'${field.default}'` : String(field.default)
+    t.equal(stated, name === 'puzzleEmbNdim' ? 'hiddenSize' : value, name)
+  }
 })
 
 t.test('unknown keys are refused with the nearest known one', async (t) => {
