@@ -6,16 +6,18 @@ import { HRMError } from './errors.js'
 /** Names of folders and links in the making start with it; what a kill leaves behind can be deleted. */
 export const temporaryPrefix = '.tmp-'
 
-/** An error of the file system as ERR_HRM_IO; others stay as they are. */
+/** An error of the file system as ERR_HRM_IO, with the bytes that a save needs where they are known; others stay as they are. */
 export function fileError(op: string, path: string, error: unknown, neededBytes?: number): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  if (!(error instanceof Error) || error instanceof HRMError || typeof code !== 'string') return error
+  const saving = neededBytes !== undefined && error instanceof HRMError && error.code === 'ERR_HRM_IO'
+  const cause = saving ? error.cause : error
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException
+  if (!(cause instanceof Error) || cause instanceof HRMError || typeof code !== 'string') return error
   const needed = neededBytes === undefined ? '' : ` (${neededBytes} bytes are needed)`
   return new HRMError(
     'ERR_HRM_IO',
-    `[${op}] expected to write ${path}${needed}, got ${code}: ${error.message}`,
+    `[${op}] expected to reach ${path}${needed}, got ${code}: ${cause.message}`,
     { path, errno: code, ...(neededBytes === undefined ? {} : { neededBytes }) },
-    { cause: error },
+    { cause },
   )
 }
 
@@ -57,7 +59,8 @@ export async function exists(path: string): Promise<boolean> {
 
 /**
  * Makes a folder that is there whole or not at all: `fill` writes into a temporary neighbour, which is forced to the disk
- * and renamed. A folder already at `path` is replaced by renaming it away first.
+ * and renamed. A folder already at `path` is renamed away first, as no system call exchanges folders everywhere: a kill
+ * between the two renames leaves it whole under its temporary name. Run folders never replace a checkpoint.
  *
  * @param fill - must force what it writes to the disk
  * @throws ERR_HRM_IO; what was there before is intact then
@@ -72,7 +75,12 @@ export async function writeFolder(op: string, path: string, fill: (dir: string) 
     if (await exists(target)) {
       const previous = temporaryName(target)
       await rename(target, previous)
-      await rename(temporary, target)
+      try {
+        await rename(temporary, target)
+      } catch (error) {
+        await rename(previous, target)
+        throw error
+      }
       await rm(previous, { recursive: true })
     } else {
       await rename(temporary, target)

@@ -3,8 +3,8 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, writeFileS
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { test } from 'tap'
-import { writeFolder } from '#dist/durable-folder.js'
-import { HRM } from '#dist/index.js'
+import { fileError, writeFolder } from '#dist/durable-folder.js'
+import { HRM, HRMError } from '#dist/index.js'
 import { RunFolder } from '#dist/run-folder.js'
 import { recipe, rejection, tiny, tinyDataset } from '../facade/fixtures.js'
 
@@ -93,4 +93,16 @@ test('a save that fails leaves the old folder and no other', async (t) => {
   )
   t.match(error, { code: 'ERR_HRM_IO', details: { errno: 'ENOSPC' } })
   t.same(readdirSync(dir), ['checkpoint'])
+})
+
+test('an error of the file system tells the bytes that a save needs', (t) => {
+  const cause = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+  const wrapped = new HRMError('ERR_HRM_IO', 'writing failed', {}, { cause })
+  for (const error of [cause, wrapped]) {
+    const details = { path: 'folder', errno: 'ENOSPC', neededBytes: 4096 }
+    t.match(fileError('save', 'folder', error, 4096), { code: 'ERR_HRM_IO', message: /4096 bytes.*ENOSPC/, details })
+  }
+  const other = new TypeError('not of the file system')
+  t.equal(fileError('save', 'folder', other, 4096), other)
+  t.end()
 })
