@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { type Config, fromOfficial, type ModelConfig, resolveModelConfig, toOfficial } from './config.js'
 import { sha256OfFile } from './dataset-files.js'
 import { crc32c } from './crc32c.js'
-import { exists, fileError, syncFolder, writeDurably } from './durable-folder.js'
+import { exists, fileError, writeDurably } from './durable-folder.js'
 import type { Engine } from './engine.js'
 import { HRMError } from './errors.js'
 import type { EvalSets, Weights } from './evaluate.js'
@@ -267,7 +267,6 @@ export async function fillCheckpoint(dir: string, engine: Engine, content: Check
     if (content.evaluation) await json(files.evaluation, content.evaluation)
     await text(files.card, modelCard(content, modelTensors))
     await writeDurably(join(dir, files.hashes), encodeHashes(hashes))
-    await syncFolder(dir)
   } catch (error) {
     throw fileError('save', dir, error, sizeBytes([...modelTensors, ...trainerTensors]))
   }

@@ -154,7 +154,7 @@ export interface NativeEngine {
   readonly description: string
   /** Trainable parameters, without buffers and puzzle embeddings. */
   readonly numParameters: number
-  /** Bytes held by this engine. */
+  /** Bytes of the tensors that this engine and its sessions hold, without the working memory of the kernels. */
   readonly bytes: number
   /** Initialises all parameters from the seed. */
   init(seed: number): Promise<void>

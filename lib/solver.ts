@@ -258,10 +258,12 @@ export class Solver {
 
   /** Waits for more sequences, until the batch is full or maxWaitMs have passed. */
   async #gather(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve) => {
       this.#batchFull = resolve
-      setTimeout(resolve, this.#options.maxWaitMs)
+      timer = setTimeout(resolve, this.#options.maxWaitMs)
     })
+    clearTimeout(timer)
     this.#batchFull = undefined
   }
 
@@ -310,14 +312,15 @@ export class Solver {
         }
         rows = next.length
         if (rows === 0) return
+        const keep = kept.length < slots.length ? Int32Array.from(kept) : undefined
+        slots = next
         const result = await session.segment({
           rows,
           reset: reset.subarray(0, rows),
           inputs: inputs.subarray(0, rows * seqLen),
           puzzleIds: puzzleIds.subarray(0, rows),
-          keep: kept.length < slots.length ? Int32Array.from(kept) : undefined,
+          keep,
         })
-        slots = next
         this.#settle(slots, result)
       }
     } catch (error) {

@@ -1,65 +1,19 @@
 import { performance } from 'node:perf_hooks'
 import { type Checkpoint, fillCheckpoint, loadTrainer, loadWeights, openCheckpoint } from './checkpoint.js'
-import {
-  type Config,
-  type ModelConfig,
-  resolveRunConfig,
-  resolveTrainOptions,
-  type RunConfig,
-  type TrainConfig,
-} from './config.js'
-import { type Batch, Dataset } from './dataset.js'
+import type { Config, ModelConfig } from './config.js'
+import type { Batch, Dataset } from './dataset.js'
 import type { Engine } from './engine.js'
-import { argumentError, HRMError, rangeError } from './errors.js'
-import { checkDataset, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
+import { HRMError } from './errors.js'
+import { evaluateSets, type EvalSets, type Weights } from './evaluate.js'
 import { TrainLoader } from './loader.js'
-import { evalMetricNames, trainMetrics } from './metrics.js'
+import { trainMetrics } from './metrics.js'
 import type { NativeStepResult } from './native.js'
-import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
+import { show } from './options.js'
 import { readPointer, RunFolder } from './run-folder.js'
+import { planTraining, type TrainOptions, type TrainPlan } from './train-options.js'
 import type { EndEvent, EvalEvent, RunControl, TrainEvent } from './train-run.js'
 
-export interface CheckpointOptions {
-  /** The run folder; made if need be, and locked while the run lasts. */
-  dir: string
-  /**
-   * Steps between checkpoints besides those at evaluations and at the end, >= 1.
-   * @default none
-   */
-  everySteps?: number
-  /**
-   * Checkpoints kept besides `latest` and `best`, >= 1.
-   * @default 3
-   */
-  keep?: number
-  /**
-   * `set/metric` that decides which checkpoint is `best`, or false for none. Losses and steps count as better when
-   * lower. With `ema` the averaged weights decide.
-   * @default 'all/exact_accuracy'
-   */
-  best?: string | false
-}
-
-/** The recipe, with the official defaults, and how the run goes. */
-export type TrainOptions = Partial<TrainConfig> & {
-  /** @default no checkpoints are saved */
-  checkpoint?: CheckpointOptions
-  /**
-   * `auto` goes on from `latest` of the run folder where there is one; a path names a checkpoint or run folder; false
-   * starts afresh from the model's weights, and refuses a run folder that has checkpoints.
-   * @default false
-   */
-  resume?: 'auto' | (string & {}) | false
-  /**
-   * The weights that the model has after the run: the trained ones or, with `ema`, their averages.
-   * @default 'raw'
-   */
-  finalWeights?: Weights
-  /** Names recorded in checkpoints. */
-  run?: Partial<RunConfig>
-  /** Ends the run after the step in progress; a checkpoint is saved, then the run rejects with `signal.reason`. */
-  signal?: AbortSignal
-}
+export type { CheckpointOptions, TrainOptions } from './train-options.js'
 
 /** What training needs of its model. */
 export interface TrainModel {
@@ -69,71 +23,10 @@ export interface TrainModel {
   setConfig: (config: Config) => void
 }
 
-interface Plan {
-  train: TrainConfig
-  run: RunConfig
-  checkpoint:
-    { dir: string; everySteps: number; keep: number; best: { set: string; metric: BestMetric } | undefined } | undefined
-  resume: string | false
-  finalWeights: Weights
-  signal: AbortSignal | undefined
-}
-
-type BestMetric = (typeof evalMetricNames)[number]
-
 const op = 'train'
 
-function readBest(value: unknown, dataset: Dataset): { set: string; metric: BestMetric } | undefined {
-  if (value === false || !dataset.splits.includes('test')) return undefined
-  const sets = dataset.sets('test').map(({ name }) => name)
-  const chosen = value ?? `${sets.includes('all') ? 'all' : sets[0]}/exact_accuracy`
-  if (typeof chosen !== 'string')
-    throw argumentError(`[${op}] expected checkpoint.best to be a string, got ${show(value)}`)
-  const slash = chosen.lastIndexOf('/')
-  const set = chosen.slice(0, slash)
-  const metric = evalMetricNames.find((name) => name === chosen.slice(slash + 1))
-  if (!sets.includes(set) || !metric) {
-    throw rangeError(
-      `[${op}] expected checkpoint.best to be set/metric of the sets ${sets.join(', ')} and the metrics ` +
-        `${evalMetricNames.join(', ')}, got ${show(chosen)}`,
-    )
-  }
-  return { set, metric }
-}
-
-/** Checks all options before any work. */
-function plan(dataset: Dataset, model: ModelConfig, options: TrainOptions): Plan {
-  if (!(dataset instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(dataset)}`)
-  if (typeof options !== 'object' || options === null) {
-    throw argumentError(`[${op}] expected an options object, got ${show(options)}`)
-  }
-  const { checkpoint, resume, finalWeights, run, signal, ...recipe } = options
-  const train = resolveTrainOptions(recipe)
-  checkDataset(op, dataset, model)
-  checkOptions(op, checkpoint, ['dir', 'everySteps', 'keep', 'best'])
-  const dir = checkpoint && pathOption(op, 'checkpoint.dir', checkpoint.dir, undefined)
-  if (checkpoint && dir === undefined) throw argumentError(`[${op}] expected checkpoint.dir, got nothing`)
-  if (resume === 'auto' && !dir) throw argumentError(`[${op}] expected checkpoint.dir with resume 'auto', got nothing`)
-  const weights = choiceOption(op, 'finalWeights', finalWeights, ['raw', 'ema'], 'raw')
-  if (weights === 'ema' && train.ema === 0)
-    throw argumentError(`[${op}] expected ema above 0 with finalWeights 'ema', got 0`)
-  return {
-    train,
-    run: resolveRunConfig({ dataPath: dataset.dir, ...run, ...(dir ? { checkpointPath: dir } : {}) }),
-    checkpoint: checkpoint && {
-      dir: dir!,
-      everySteps: integerOption(op, 'checkpoint.everySteps', checkpoint.everySteps, 1, 2 ** 53, 0),
-      keep: integerOption(op, 'checkpoint.keep', checkpoint.keep, 1, 2 ** 53, 3),
-      best: readBest(checkpoint.best, dataset),
-    },
-    resume: resume === false ? false : pathOption(op, 'resume', resume, false),
-    finalWeights: weights,
-    signal: signalOption(op, signal),
-  }
-}
-
 /** The checkpoint to go on from, verified and compared with the model and the options that must not change. */
-async function findResumed(plan: Plan, model: ModelConfig, datasetHash: string): Promise<Checkpoint | undefined> {
+async function findResumed(plan: TrainPlan, model: ModelConfig, datasetHash: string): Promise<Checkpoint | undefined> {
   const latest = plan.checkpoint && (await readPointer(plan.checkpoint.dir, 'latest'))
   if (plan.resume === false) {
     if (latest === undefined) return undefined
@@ -175,7 +68,7 @@ class Training {
   readonly #target: TrainModel
   readonly #engine: Engine
   readonly #dataset: Dataset
-  readonly #plan: Plan
+  readonly #plan: TrainPlan
   readonly #control: RunControl
   readonly #folder: RunFolder | undefined
   readonly #datasetHash: string
@@ -195,7 +88,7 @@ class Training {
   constructor(
     target: TrainModel,
     dataset: Dataset,
-    plan: Plan,
+    plan: TrainPlan,
     control: RunControl,
     folder: RunFolder | undefined,
     datasetHash: string,
@@ -457,7 +350,7 @@ export async function train(
   control: RunControl,
 ): Promise<EndEvent> {
   target.engine.assertLive(op)
-  const checked = plan(dataset, target.model, options)
+  const checked = planTraining(dataset, target.model, options)
   checked.signal?.throwIfAborted()
   const folder = checked.checkpoint && (await RunFolder.open(checked.checkpoint.dir))
   try {

@@ -10,7 +10,8 @@ import { createInterface } from 'node:readline'
 const long = process.argv[2] === '--long'
 const manifest = createRequire(import.meta.url).resolve('tap/package.json')
 const tap = join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.tap)
-const child = spawn(process.execPath, [tap, ...process.argv.slice(long ? 3 : 2)], {
+const options = long ? ['--timeout=3600', ...process.argv.slice(3)] : process.argv.slice(2)
+const child = spawn(process.execPath, [tap, ...options], {
   stdio: ['ignore', 'pipe', 'inherit'],
   env: long ? { ...process.env, HRM_TEST_LONG: '1' } : process.env,
 })

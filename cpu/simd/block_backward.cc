@@ -120,7 +120,7 @@ void SimdBackend::block_backward(const BlockParams& params, int64_t batch, const
                                      Weight{3 * D, D, grad_qkv, kept.input.view(), data_of<float>(grads.qkv)},
                                      Weight{D, F, grad_output, hidden, data_of<float>(grads.down)},
                                      Weight{D, D, grad_middle, kept.context.view(), data_of<float>(grads.o)}};
-  const int64_t step = 2 * kernels_.tile;  // output features of a task
+  const int64_t step = 4 * kernels_.tile;  // output features of a task
   const auto tasks_of = [step](const Weight& weight) { return (weight.out + step - 1) / step; };
   int64_t tasks = 0;
   for (const Weight& weight : all) tasks += tasks_of(weight);

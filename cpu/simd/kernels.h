@@ -37,7 +37,7 @@ struct MatmulSwiglu {
   int64_t gate_up_row;
 };
 
-/// grad_weight[first..last) <- grad_y^T x over all rows, in ascending order.
+/// Rows [first, last) of grad_weight <- grad_y^T x over all rows, in ascending order. x is readable one vector beyond.
 struct GradWeight {
   int64_t first, last;  // output features
   int64_t in, rows;

@@ -8,7 +8,7 @@ import { stateHash } from '#dist/checkpoint.js'
 import { HRM, type TrainOptions } from '#dist/index.js'
 import { recipe, tiny, tinyDataset } from '../facade/fixtures.js'
 
-const kills = process.env['HRM_LONG'] ? 200 : 10
+const kills = process.env['HRM_TEST_LONG'] ? 100 : 10
 const steps = kills * 8
 
 const options = (dir: string): TrainOptions => ({

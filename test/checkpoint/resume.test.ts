@@ -179,3 +179,16 @@ test('a saved model loads with the same answers, and saving again replaces it', 
   t.match(await rejection(HRM.load(dir, { weights: 'ema' })), { code: 'ERR_HRM_CHECKPOINT', message: /trainer/ })
   t.match(await rejection(HRM.load(t.testdirName)), { code: 'ERR_HRM_CHECKPOINT', message: /config.json/ })
 })
+
+test('an equal score does not replace the best checkpoint, also after a resume', async (t) => {
+  const data = await tinyDataset(t)
+  const dir = join(t.testdirName, 'run')
+  // Every evaluation runs the same number of segments.
+  const checkpoint = { dir, best: 'all/steps', keep: 1 }
+  await run(data, { ...full, maxSteps: 20, checkpoint })
+  t.equal(readlinkSync(join(dir, 'best')), 'step_10')
+  const events = await run(data, { ...full, checkpoint, resume: 'auto' })
+  t.equal(readlinkSync(join(dir, 'best')), 'step_10')
+  const saved = events.flatMap((event) => (event.type === 'checkpoint' ? [event] : []))
+  t.match(saved, [{ step: 24, best: false, path: join(dir, 'step_24') }])
+})

@@ -105,6 +105,18 @@ test('calls at the same time share batches and do not change each other', async 
   t.ok((long as SolveResult[]).every(({ segments }) => segments === 9))
 })
 
+test('an idle solver waits for more calls until the batch is full', async (t) => {
+  const solver = await haltingSolver(t, 2, 60_000)
+  const puzzles = examples(3)
+  const begin = performance.now()
+  await Promise.all([solver.solve(puzzles[0]!), solver.solve(puzzles[1]!)])
+  t.ok(performance.now() - begin < 30_000, 'a full batch starts at once')
+  const waiting = await haltingSolver(t, 2, 40)
+  const start = performance.now()
+  await waiting.solve(puzzles[2]!)
+  t.ok(performance.now() - start >= 35, 'a part of a batch starts after maxWaitMs')
+})
+
 test('a small call does not wait for a large one to end', async (t) => {
   const solver = await haltingSolver(t, 2)
   const order: string[] = []
@@ -139,6 +151,17 @@ test('a change of the weights falls between sequences, never inside one', async 
   await Promise.all([solving, changing])
   const batch = ['start start', 'go on go on', 'go on go on']
   t.same(log, [...batch, 'change', ...batch])
+})
+
+test('a segment that fails rejects the calls in it, and the next call starts afresh', async (t) => {
+  let sessions = 0
+  const failing = { segment: () => Promise.reject(new Error('device lost')), close: () => {} }
+  const engine = new Engine({ openSession: async () => (sessions++, failing) } as never)
+  const solver = new Solver(engine, resolveModelConfig(tiny), { maxBatch: 4, maxWaitMs: 0 })
+  const calls = [solver.solve(examples(1)[0]!), solver.solve(examples(2)), solver.solve(examples(9))]
+  for (const call of calls) t.match(await rejection(call), { message: 'device lost' })
+  t.match(await rejection(solver.solve(examples(1)[0]!)), { message: 'device lost' })
+  t.equal(sessions, 2)
 })
 
 test('the input is copied at the call', async (t) => {

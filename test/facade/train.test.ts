@@ -136,6 +136,21 @@ test('disposing ends the run', async (t) => {
   t.match(await rejection(run.done()), { code: 'ERR_HRM_DISPOSED' })
 })
 
+test('values that are not finite stop the run, or are skipped', async (t) => {
+  const data = await tinyDataset(t)
+  // Steps of 1e38 take the weights to where the next segment overflows.
+  const wild = { ...recipe, lr: 1e38, lrWarmupSteps: 0, weightDecay: 0 }
+  await using model = await HRM.create(tiny)
+  const error = await rejection(model.train(data, wild).done())
+  t.match(error, { code: 'ERR_HRM_NON_FINITE', details: { step: Number, tensor: String } })
+  await using other = await HRM.create(tiny)
+  const events = await collect(other.train(data, { ...wild, maxSteps: 8, onNonFinite: 'skip' }))
+  const skipped = steps(events).filter(({ nonFinite }) => nonFinite !== undefined)
+  t.equal(steps(events).length, 8)
+  t.equal(skipped[0]!.step, error.details!['step'])
+  t.equal(skipped[0]!.nonFinite, error.details!['tensor'])
+})
+
 test('a slow reader misses old steps and nothing else', async (t) => {
   const data = await tinyDataset(t)
   await using model = await HRM.create(tiny)

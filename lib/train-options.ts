@@ -1,0 +1,116 @@
+import { resolveRunConfig, resolveTrainOptions, type ModelConfig, type RunConfig, type TrainConfig } from './config.js'
+import { Dataset } from './dataset.js'
+import { argumentError, rangeError } from './errors.js'
+import { checkDataset, type Weights } from './evaluate.js'
+import { evalMetricNames } from './metrics.js'
+import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
+
+export interface CheckpointOptions {
+  /** The run folder; made if need be, and locked while the run lasts. */
+  dir: string
+  /**
+   * Steps between checkpoints besides those at evaluations and at the end, >= 1.
+   * @default none
+   */
+  everySteps?: number
+  /**
+   * Newest checkpoints kept, >= 1; those that `latest` and `best` name are kept in any case.
+   * @default 3
+   */
+  keep?: number
+  /**
+   * `set/metric` that decides which checkpoint is `best`, or false for none. Losses and steps count as better when
+   * lower. With `ema` the averaged weights decide.
+   * @default 'all/exact_accuracy'
+   */
+  best?: string | false
+}
+
+/** The recipe, with the official defaults, and how the run goes. */
+export type TrainOptions = Partial<TrainConfig> & {
+  /** @default no checkpoints are saved */
+  checkpoint?: CheckpointOptions
+  /**
+   * `auto` goes on from `latest` of the run folder where there is one; a path names a checkpoint or run folder; false
+   * starts afresh from the model's weights, and refuses a run folder that has checkpoints.
+   * @default false
+   */
+  resume?: 'auto' | (string & {}) | false
+  /**
+   * The weights that the model has after the run: the trained ones or, with `ema`, their averages.
+   * @default 'raw'
+   */
+  finalWeights?: Weights
+  /** Names recorded in checkpoints. */
+  run?: Partial<RunConfig>
+  /** Ends the run after the step in progress; a checkpoint is saved, then the run rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+/** The options of a run, checked and complete. */
+export interface TrainPlan {
+  train: TrainConfig
+  run: RunConfig
+  checkpoint:
+    { dir: string; everySteps: number; keep: number; best: { set: string; metric: BestMetric } | undefined } | undefined
+  resume: string | false
+  finalWeights: Weights
+  signal: AbortSignal | undefined
+}
+
+type BestMetric = (typeof evalMetricNames)[number]
+
+const op = 'train'
+
+function readBest(value: unknown, dataset: Dataset): { set: string; metric: BestMetric } | undefined {
+  if (value === false || !dataset.splits.includes('test')) return undefined
+  const sets = dataset.sets('test').map(({ name }) => name)
+  const chosen = value ?? `${sets.includes('all') ? 'all' : sets[0]}/exact_accuracy`
+  if (typeof chosen !== 'string')
+    throw argumentError(`[${op}] expected checkpoint.best to be a string, got ${show(value)}`)
+  const slash = chosen.lastIndexOf('/')
+  const set = chosen.slice(0, slash)
+  const metric = evalMetricNames.find((name) => name === chosen.slice(slash + 1))
+  if (!sets.includes(set) || !metric) {
+    throw rangeError(
+      `[${op}] expected checkpoint.best to be set/metric of the sets ${sets.join(', ')} and the metrics ` +
+        `${evalMetricNames.join(', ')}, got ${show(chosen)}`,
+    )
+  }
+  return { set, metric }
+}
+
+/**
+ * Checks all options before any work.
+ *
+ * @throws ERR_HRM_ARGUMENT, ERR_HRM_CONFIG, ERR_HRM_DATASET
+ */
+export function planTraining(dataset: Dataset, model: ModelConfig, options: TrainOptions): TrainPlan {
+  if (!(dataset instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(dataset)}`)
+  if (typeof options !== 'object' || options === null) {
+    throw argumentError(`[${op}] expected an options object, got ${show(options)}`)
+  }
+  const { checkpoint, resume, finalWeights, run, signal, ...recipe } = options
+  const train = resolveTrainOptions(recipe)
+  checkDataset(op, dataset, model)
+  checkOptions(op, checkpoint, ['dir', 'everySteps', 'keep', 'best'])
+  const dir = checkpoint && pathOption(op, 'checkpoint.dir', checkpoint.dir, undefined)
+  if (checkpoint && dir === undefined) throw argumentError(`[${op}] expected checkpoint.dir, got nothing`)
+  if (resume === 'auto' && !dir) throw argumentError(`[${op}] expected checkpoint.dir with resume 'auto', got nothing`)
+  const weights = choiceOption(op, 'finalWeights', finalWeights, ['raw', 'ema'], 'raw')
+  if (weights === 'ema' && train.ema === 0)
+    throw argumentError(`[${op}] expected ema above 0 with finalWeights 'ema', got 0`)
+  return {
+    train,
+    run: resolveRunConfig({ dataPath: dataset.dir, ...run, ...(dir ? { checkpointPath: dir } : {}) }),
+    checkpoint: checkpoint && {
+      dir: dir!,
+      everySteps: integerOption(op, 'checkpoint.everySteps', checkpoint.everySteps, 1, 2 ** 53, 0),
+      keep: integerOption(op, 'checkpoint.keep', checkpoint.keep, 1, 2 ** 53, 3),
+      best: readBest(checkpoint.best, dataset),
+    },
+    resume: resume === false ? false : pathOption(op, 'resume', resume, false),
+    finalWeights: weights,
+    signal: signalOption(op, signal),
+  }
+}
