@@ -2,6 +2,7 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { wilsonInterval } from '#dist/cli/wilson.js'
+import { verifySudoku } from '#dist/sudoku/index.js'
 import { puzzles, small, sudokuFolder } from './fixtures.js'
 import { hrm, lastJson } from './process.js'
 
@@ -66,6 +67,7 @@ t.test('a trained checkpoint can be scored, used and inspected', async (t) => {
       valid: Boolean,
     })
     t.equal(solution.tokens.length, 16)
+    t.equal(solution.valid, verifySudoku(4, puzzles(1, 1000)[0]!.puzzle, Array.from(solution.solution, Number)).valid)
     t.ok(solution.segments >= 1 && solution.segments <= 3)
     t.same(result, { type: 'result', count: 1, valid: solution.valid ? 1 : 0 })
     t.equal((await hrm(['solve', 'run'], { cwd, input: '' })).stdout, '')

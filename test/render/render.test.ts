@@ -78,6 +78,9 @@ t.test('a filmstrip wraps at the width of the terminal', async (t) => {
   const narrow = filmstrip(frames, { color: false, columns: 30 })
   t.equal(narrow.length, 8 + 1 + 8)
   t.ok(narrow.every((line) => line.length <= 30))
+  // Two grids of 13 columns and a gap of 3.
+  t.equal(filmstrip(frames, { color: false, columns: 29 }).length, 8 + 1 + 8)
+  t.equal(filmstrip(frames, { color: false, columns: 28 }).length, 3 * 8 + 2)
   const tiny = filmstrip(frames, { color: false, columns: 5 })
   t.equal(tiny.length, 3 * 8 + 2, 'one per row where not even one fits')
   const styled = filmstrip(frames, colored)
