@@ -1,5 +1,6 @@
 // npm run bench -- [--json] [--threads N] [--isa NAME] [--filter TEXT] [--seconds S]
 import { cpus } from 'node:os'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { native } from '#dist/native.js'
 import { cases, type Case } from './cases.js'
@@ -43,6 +44,9 @@ interface Row {
   gflops: number
   peakGflops: number
   percentOfPeak: number
+  /** How late a 1 ms timer of the main thread fired while the case ran, 99th percentile and worst. */
+  lagP99Ms: number
+  lagMaxMs: number
 }
 
 /** Runs one case for its time budget, measuring the FMA peak before each tenth of it, as the machine's speed drifts. */
@@ -52,15 +56,18 @@ async function time(what: Case): Promise<Row> {
     await run()
     const times: number[] = []
     const peaks: number[] = []
+    const lag = monitorEventLoopDelay({ resolution: 1 })
     const end = performance.now() + budgetMs
     do {
       peaks.push(await native.debug.peakFlops(threads, isa, peakMs))
       const slice = performance.now() + budgetMs / 10
+      lag.enable()
       do {
         const start = performance.now()
         await run()
         times.push(performance.now() - start)
       } while (performance.now() < slice)
+      lag.disable()
     } while (performance.now() < end || times.length < 5)
     const { median, best, spread, runs } = summarise(times)
     const peakGflops = summarise(peaks).median
@@ -75,6 +82,8 @@ async function time(what: Case): Promise<Row> {
       gflops,
       peakGflops,
       percentOfPeak: (100 * gflops) / peakGflops,
+      lagP99Ms: Math.max(0, lag.percentile(99) / 1e6 - 1),
+      lagMaxMs: Math.max(0, lag.max / 1e6 - 1),
     }
   } finally {
     close()
@@ -89,7 +98,9 @@ if (chosen.length === 0) {
 const machine = { cpu: cpus()[0]?.model ?? 'unknown', isa, threads, node: process.version }
 if (!options.json) {
   console.log(`${machine.cpu}, ${isa}, ${threads} threads, Node ${process.version}\n`)
-  console.log('case                      batch   median ms   best ms  spread   GFLOP/s   peak   % of peak')
+  console.log(
+    'case                      batch   median ms   best ms  spread   GFLOP/s   peak   % of peak   loop lag p99 / max ms',
+  )
 }
 const rows: Row[] = []
 for (const what of chosen) {
@@ -105,7 +116,8 @@ for (const what of chosen) {
         `${(100 * row.spread).toFixed(0)} %`.padStart(8) +
         row.gflops.toFixed(1).padStart(10) +
         row.peakGflops.toFixed(0).padStart(7) +
-        row.percentOfPeak.toFixed(1).padStart(12),
+        row.percentOfPeak.toFixed(1).padStart(12) +
+        `${row.lagP99Ms.toFixed(1)} / ${row.lagMaxMs.toFixed(1)}`.padStart(25),
     )
 }
 if (options.json) console.log(JSON.stringify({ type: 'result', machine, cases: rows }))
