@@ -27,7 +27,7 @@ const ENOUGH_EXACT = 0.99
 const EVAL_EVERY_STEPS = 500
 const MAX_STEPS = 8000
 /** Seconds after which training ends in any case. */
-const TIME_LIMIT_S = 100
+const TIME_LIMIT_S = 105
 /** Held-out puzzles that are drawn. */
 const DRAWN_PUZZLES = 3
 
