@@ -133,7 +133,7 @@ const wrong: Record<string, [Files, RegExp]> = {
   'an absent ignore label': [withMetadata({ ignore_label_id: undefined }), /ignore_label_id/],
   'a mean of 0': [withMetadata({ mean_puzzle_examples: 0 }), /mean_puzzle_examples/],
   'no sets': [withMetadata({ sets: [] }), /sets/],
-  'a set twice': [withMetadata({ sets: ['all', 'all'] }), /sets/],
+  'a set twice': [withMetadata({ sets: ['all', 'all'], total_groups: 4 }), /sets to be a list of different names/],
   'a set that leads outside the folder': [withMetadata({ sets: ['../all'] }), /sets/],
   'a set that does not exist': [withMetadata({ sets: ['all', 'more'] }), /more__inputs\.npy/],
 }

@@ -119,10 +119,10 @@ void test('half precision widens to float32 exactly', async (t) => {
 void test('tensors go to an open handle at its position', async (t) => {
   const path = join(t.testdir(), 'handle.safetensors')
   const handle = await open(path, 'wx')
-  const entries: SafetensorsEntry[] = [
-    { name: 'x', dtype: 'U8', shape: [3_000_000], data: new Uint8Array(3_000_000).fill(7) },
-  ]
+  const data = Uint8Array.from({ length: 3_000_000 }, (_, index) => index & 0xff)
+  const entries: SafetensorsEntry[] = [{ name: 'x', dtype: 'U8', shape: [3_000_000], data }]
   const summary = await writeSafetensors(handle, entries)
+  t.equal(summary.crc32c.get('x'), crc32c(data).toString(16).padStart(8, '0'), 'over all chunks')
   await handle.close()
   t.equal(summary.sha256, createHash('sha256').update(readFileSync(path)).digest('hex'))
   t.match(await hrmError(() => writeSafetensors(path, entries)), { code: 'ERR_HRM_IO', details: { errno: 'EEXIST' } })
@@ -186,6 +186,10 @@ const malformed: Record<string, [Uint8Array, RegExp]> = {
   'a shape that contradicts the offsets': [
     file('{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}', eight),
     /12 bytes apart/,
+  ],
+  'a shape smaller than the offsets': [
+    file('{"x":{"dtype":"U8","shape":[4],"data_offsets":[0,8]}}', eight),
+    /4 bytes apart/,
   ],
   'no dtype': [file('{"x":{"shape":[8],"data_offsets":[0,8]}}', eight), /dtype/],
   'an unknown field': [file(`{${tensor('x', 0, 8, ',"more":1')}}`, eight), /"more"/],

@@ -264,6 +264,7 @@ test('CSV with byte order mark, CRLF, quotes, zeros, other column orders and bla
   const zeros = question.replaceAll('.', '0')
   const dir = t.testdir({
     bom: `\ufeff${header}\n"a, ""b""",${question},${answer},3\n`,
+    quotedBom: `\ufeff"source","question","answer","rating"\nx,${question},${answer},3\n`,
     crlf: `${header}\r\nx,${zeros},${answer},3\r\n`,
     quoted: `"source","question","answer","rating"\n"two\nlines","${question}","${answer}","3"\n`,
     order: `rating,answer,extra,question\n3,${answer},,${question}\n`,
@@ -271,7 +272,7 @@ test('CSV with byte order mark, CRLF, quotes, zeros, other column orders and bla
     open: `${header}\nx,${question},${answer},3`,
     unrated: `question,answer\n${question},${answer}\n`,
   })
-  const lines = { bom: 2, crlf: 2, quoted: 3, order: 2, blank: 3, open: 2, unrated: 2 }
+  const lines = { bom: 2, quotedBom: 2, crlf: 2, quoted: 3, order: 2, blank: 3, open: 2, unrated: 2 }
   for (const [name, line] of Object.entries(lines)) t.same(await rows(join(dir, name)), [{ line, question }], name)
 })
 
