@@ -135,7 +135,7 @@ test('imports of the facade stay inside lib, and the command line is imported by
   )
   for (const name of files) {
     const text = readFileSync(join(root, 'lib', name), 'utf8')
-    for (const [, target = ''] of text.matchAll(/(?:from|import\()\s*['"](\.[^'"]*)['"]/g)) {
+    for (const [, target = ''] of text.matchAll(/\b(?:from|import)\s*\(?\s*['"](\.[^'"]*)['"]/g)) {
       const path = join(dirname(name), target).replace(/\.js$/, '.ts')
       t.ok(files.includes(path), `lib/${name} imports ${target}`)
       if (!name.startsWith(`cli${sep}`)) t.notOk(path.startsWith(`cli${sep}`), `lib/${name} imports ${target}`)
