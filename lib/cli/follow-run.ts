@@ -7,7 +7,7 @@ export interface FollowOptions {
   /** Print events as JSON lines. */
   json: boolean
   interrupts: Interrupts
-  /** Seconds after which the caller stops the run at the latest; bounds the ETA. */
+  /** Seconds after which the caller means to stop the run; bounds the ETA. */
   timeLimit?: number
   /** Steps between step events in JSON. */
   logEvery: number

@@ -19,7 +19,7 @@ export class Progress {
   readonly #label: string
   readonly #total: number
   readonly #unit: string
-  /** Time at which the work ends in any case, in milliseconds of performance.now(). */
+  /** Time at which the work is expected to end, in milliseconds of performance.now(). */
   readonly #deadline: number
   readonly #bars: MultiBar | undefined
   readonly #bar: SingleBar | undefined
@@ -34,7 +34,7 @@ export class Progress {
    * @param total value at the end
    * @param initial value at the start, more than 0 when resuming
    * @param unit what the rate counts, `it`
-   * @param timeLimit seconds after which the work ends in any case
+   * @param timeLimit seconds after which the work is expected to end in any case; the estimate is bounded by it
    */
   constructor(label: string, total: number, { initial = 0, unit = 'it', timeLimit = Infinity }: ProgressOptions = {}) {
     this.#label = label
@@ -68,7 +68,7 @@ export class Progress {
     }
     const rate = this.#rate >= 1 || this.#rate === 0 ? this.#rate.toFixed(1) : this.#rate.toPrecision(2)
     const secondsLeft = Math.min((this.#total - value) / this.#rate, (this.#deadline - now) / 1000)
-    const left = this.#rate > 0 ? [`ETA ${formatDuration(secondsLeft)}`] : []
+    const left = this.#rate > 0 && secondsLeft >= 0 ? [`ETA ${formatDuration(secondsLeft)}`] : []
     const all = [...news, `${rate} ${this.#unit}/s`, ...left]
     this.#shown = `${this.#label} ${value}/${this.#total} | ${all.join(' | ')}`
     if (this.#bar) this.#bar.update(value, { news: ` | ${all.join(' | ')}` })
