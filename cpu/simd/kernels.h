@@ -160,8 +160,8 @@ struct Kernels {
   /// Sum of squares in double, in an order fixed by count alone.
   double (*sum_squares)(int64_t count, const float* values);
 
-  /// As many fused multiply-adds as the registers of a tile let the processor do at once, `rounds` times over; returns
-  /// the floating-point operations done. What the matrix products are measured against.
+  /// Enough independent chains of multiply-adds to keep the processor's units busy, `rounds` long; returns the
+  /// floating-point operations done. What the matrix products are measured against.
   double (*multiply_add_peak)(int64_t rounds);
 };
 
