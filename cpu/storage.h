@@ -1,9 +1,9 @@
 #pragma once
 // Host memory of the CPU backends.
 
-#include <cstring>
+#include <cstdint>
+#include <cstdlib>
 #include <limits>
-#include <new>
 #include <string>
 #include <utility>
 
@@ -16,8 +16,11 @@ namespace hrm {
 struct CpuStorage : Storage {
   static constexpr size_t kAlignment = 64;  // bytes: a cache line, and an AVX-512 register
 
-  CpuStorage(DType dtype, size_t count) : Storage(dtype, count), bytes_(allocate(dtype, count)) {}
-  ~CpuStorage() override { ::operator delete(bytes_, std::align_val_t(kAlignment)); }
+  CpuStorage(DType dtype, size_t count) : Storage(dtype, count), block_(allocate(dtype, count)) {
+    const auto address = reinterpret_cast<uintptr_t>(block_);
+    bytes_ = reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
+  }
+  ~CpuStorage() override { std::free(block_); }
   CpuStorage(const CpuStorage&) = delete;
   CpuStorage& operator=(const CpuStorage&) = delete;
 
@@ -28,6 +31,7 @@ struct CpuStorage : Storage {
 
   /// Exchanges the elements with those of a storage of the same dtype and count.
   void swap_elements(CpuStorage& other) {
+    std::swap(block_, other.block_);
     std::swap(bytes_, other.bytes_);
     ++version;
     ++other.version;
@@ -38,21 +42,21 @@ struct CpuStorage : Storage {
 
  private:
   static void* allocate(DType dtype, size_t count) {
-    void* memory = nullptr;
-    const bool fits = count <= std::numeric_limits<size_t>::max() / size_of(dtype) - kAlignment;
+    const bool fits = count <= (std::numeric_limits<size_t>::max() - kAlignment) / size_of(dtype);
     const size_t bytes = fits ? count * size_of(dtype) : 0;
-    if (fits) memory = ::operator new(bytes, std::align_val_t(kAlignment), std::nothrow);
+    // The system zeroes fresh pages at their first touch, so a model of gigabytes is made in no time.
+    void* memory = fits ? std::calloc(1, bytes + kAlignment) : nullptr;
     if (memory == nullptr) {
       const std::string wanted = std::to_string(count) + " elements of " + std::to_string(size_of(dtype)) + " bytes";
       throw Error("ERR_HRM_OUT_OF_MEMORY", "[allocate] expected room for " + wanted +
                                                (fits ? " (" + std::to_string(bytes) + " bytes)" : "") +
                                                ", got none; use a smaller batch or model");
     }
-    std::memset(memory, 0, bytes);
     return memory;
   }
 
-  void* bytes_;
+  void* block_;  // as allocated
+  void* bytes_;  // its first aligned byte
 };
 
 inline CpuStorage& cpu_storage(const Tensor& tensor) { return static_cast<CpuStorage&>(*tensor); }

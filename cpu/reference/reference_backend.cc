@@ -1,6 +1,7 @@
 #include "cpu/reference/reference_backend.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "cpu/reference/block.h"

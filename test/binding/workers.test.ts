@@ -55,6 +55,19 @@ for (const way of ['train', 'segments']) {
   })
 }
 
+test('a process survives the worker that alone had loaded the addon', (t) => {
+  const host = `
+    const { Worker } = require('node:worker_threads')
+    const worker = new Worker(${JSON.stringify(fileURLToPath(script))}, { workerData: 'train' })
+    worker.once('message', async () => {
+      await worker.terminate()
+      setTimeout(() => console.log('alive'), 300)
+    })`
+  const { status, signal, stdout } = spawnSync(process.execPath, ['-e', host], { encoding: 'utf8', timeout: 60_000 })
+  t.match({ status, signal, stdout }, { status: 0, signal: null, stdout: 'alive\n' })
+  t.end()
+})
+
 const run = (...argv: string[]) =>
   spawnSync(process.execPath, [fileURLToPath(script), ...argv], { encoding: 'utf8', timeout: 60_000 })
 
