@@ -10,6 +10,9 @@ export function unlessGolden(part: string): false | string {
   return existsSync(join(golden, part)) ? false : `${part} is not in ${golden}`
 }
 
+/** Damaged files tried per format, more in the long form of the tests. */
+export const damagedFiles = process.env['HRM_TEST_LONG'] === '1' ? 20_000 : 1000
+
 /** The bytes of a .npy file with any header. */
 export function npyBytes(header: string, data: Uint8Array, version = 1): Uint8Array {
   const length = Buffer.alloc(version === 1 ? 2 : 4)

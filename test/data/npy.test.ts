@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { NpyArray, NpyWriter } from '#dist/npy.js'
-import { hrmError, npy, npyBytes } from './fixtures.js'
+import { damagedFiles, hrmError, npy, npyBytes } from './fixtures.js'
 
 const data12 = new Uint8Array(12)
 
@@ -198,9 +198,10 @@ void test('no mutation of a file leads to anything but values or an HRMError', a
     fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 4 }), async (mutations) => {
       const bytes = original.slice()
       for (const { at, byte } of mutations) bytes[at] = byte
-      writeFileSync(path, bytes)
-      const cut = mutations[0]!.cut
-      if (cut !== null) truncateSync(path, cut)
+      const { cut } = mutations[0]!
+      // A new file each time: rewriting one that is still mapped is slow.
+      rmSync(path, { force: true })
+      writeFileSync(path, cut === null ? bytes : bytes.subarray(0, cut))
       try {
         const values = await readAll(path)
         return values.length <= original.length
@@ -208,6 +209,6 @@ void test('no mutation of a file leads to anything but values or an HRMError', a
         return (error as { code?: string }).code === 'ERR_HRM_DATASET'
       }
     }),
-    { numRuns: 2000 },
+    { numRuns: damagedFiles },
   )
 })

@@ -19,7 +19,7 @@ import {
   tokensToDigits,
   verifySudoku,
 } from '#dist/sudoku/index.js'
-import { hrmError } from './fixtures.js'
+import { damagedFiles, hrmError } from './fixtures.js'
 
 const text = (grid: Uint8Array): string => grid.join('').replaceAll('0', '.')
 
@@ -333,7 +333,7 @@ test('no mutation of a CSV leads to anything but valid rows or an HRMError', asy
         return (error as { code?: string }).code === 'ERR_HRM_DATASET'
       }
     }),
-    { numRuns: 1000 },
+    { numRuns: damagedFiles },
   )
 })
 
