@@ -143,21 +143,11 @@ export class DatasetWriter {
   }
 
   /**
-   * @param splits - what will be written; others in the folder are kept
-   * @param options.force - whether splits that exist are replaced, @default false
-   * @throws HRMError ERR_HRM_DATASET where a split exists, ERR_HRM_IO where the folder cannot be made
+   * @param options.force - whether splits that exist and differ are replaced, @default false
+   * @throws HRMError ERR_HRM_IO where the folder cannot be made
    */
-  static create(dir: string, splits: readonly Split[], options: { force?: boolean } = {}): DatasetWriter {
+  static create(dir: string, options: { force?: boolean } = {}): DatasetWriter {
     const force = options.force ?? false
-    const existing = splits.find((split) => existsSync(join(dir, split)))
-    if (existing !== undefined && !force) {
-      const path = join(dir, existing)
-      throw new HRMError(
-        'ERR_HRM_DATASET',
-        `[data] expected a folder without the split ${existing}, got ${path}; do choose another folder or pass --force to replace it`,
-        { path },
-      )
-    }
     const createdDir = !existsSync(dir)
     try {
       if (!createdDir && !statSync(dir).isDirectory())
@@ -181,10 +171,12 @@ export class DatasetWriter {
   }
 
   /**
-   * Puts the finished splits in place and writes `identifiers.json` and `hash.json` over the whole folder.
+   * Puts the finished splits in place and writes `identifiers.json` and `hash.json` over the whole folder. A split that
+   * is there already, byte for byte, stays, so that a build can be repeated.
    *
    * @param identifiers - names of the puzzle identifiers, by number
-   * @throws HRMError ERR_HRM_DATASET where a split that stays does not fit; ERR_HRM_IO
+   * @throws HRMError ERR_HRM_DATASET where a split that stays does not fit, or without `force` one that exists differs;
+   * ERR_HRM_IO
    */
   async commit(identifiers: readonly string[]): Promise<{ hash: string; files: FileHashes }> {
     const written = this.#writers.map(({ split }) => split)
@@ -202,12 +194,13 @@ export class DatasetWriter {
           hashes.set(name, known ?? (await sha256OfFile(join(root, name))))
         }
       }
+      const equal = await this.#equalSplits(hashes)
       await writeDurably(join(this.#work, 'identifiers.json'), identifiersText)
       hashes.set('identifiers.json', await sha256OfFile(join(this.#work, 'identifiers.json')))
       await writeDurably(join(this.#work, 'hash.json'), encodeHashes(hashes))
       // While splits change there is no hash.json, so that at no moment a wrong one is there.
       rmSync(join(this.dir, 'hash.json'), { force: true })
-      for (const split of written) this.#replace(split)
+      for (const split of written) if (!equal.has(split)) this.#replace(split)
       for (const name of ['identifiers.json', 'hash.json']) renameSync(join(this.#work, name), join(this.dir, name))
       await syncFolder(this.dir)
       rmSync(this.#work, { recursive: true, force: true })
@@ -235,6 +228,31 @@ export class DatasetWriter {
         }
       }
     }
+  }
+
+  /** Splits whose files are in the folder already; one that is there with other content needs `force`. */
+  async #equalSplits(hashes: FileHashes): Promise<ReadonlySet<Split>> {
+    const equal = new Set<Split>()
+    for (const { split } of this.#writers) {
+      const path = join(this.dir, split)
+      if (!existsSync(path)) continue
+      const files = [...hashes.keys()].filter((name) => name.startsWith(`${split}/`))
+      const same = await Promise.all(
+        files.map(async (name) => {
+          const old = join(this.dir, name)
+          return existsSync(old) && (await sha256OfFile(old)) === hashes.get(name)
+        }),
+      )
+      if (same.every(Boolean)) equal.add(split)
+      else if (!this.#force) {
+        throw new HRMError(
+          'ERR_HRM_DATASET',
+          `[data] expected a folder without another split ${split}, got ${path}; do choose another folder or pass --force to replace it`,
+          { path },
+        )
+      }
+    }
+    return equal
   }
 
   #replace(split: Split): void {

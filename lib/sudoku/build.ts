@@ -175,7 +175,7 @@ async function build(
 ): Promise<BuildResult> {
   checkCount('num-aug', options.numAug, 0)
   checkSeed(options.seed)
-  const writer = DatasetWriter.create(options.outDir, splits, options)
+  const writer = DatasetWriter.create(options.outDir, options)
   try {
     const built = new Map<Split, SplitWriter>()
     const counts: Partial<Record<Split, SplitCounts>> = {}

@@ -220,6 +220,8 @@ test('an existing split is kept unless it is to be replaced', async (t) => {
   const error = await hrmError(() => fromCsv(join(dir, 'csv'), out, { seed: 1, numAug: 1 }))
   t.match(error, { code: 'ERR_HRM_DATASET', message: /--force/ })
   t.same(digest(out), before)
+  await fromCsv(join(dir, 'csv'), out)
+  t.same(digest(out), before, 'the same build again changes nothing')
   await fromCsv(join(dir, 'csv/train.csv'), out, { seed: 1, numAug: 1, force: true })
   const after = digest(out)
   t.not(after['train/all__inputs.npy'], before['train/all__inputs.npy'])
