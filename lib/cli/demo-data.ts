@@ -7,7 +7,7 @@ import { buildGeneratedSudoku } from '../sudoku/build.js'
 const HOLES = 8
 /** Completed grids that training sees, of all 288. */
 const TRAINING_GRIDS = 240
-const TRAINING_PUZZLES = 4800
+const TRAINING_PUZZLES = 19_760
 /** Puzzles from training-side grids that decide when to stop. */
 const VALIDATION_PUZZLES = 240
 /** Puzzles from the other 48 grids, scored once. */
@@ -43,7 +43,7 @@ async function copyPuzzles(
 
 /**
  * Writes the demo's 4x4 puzzles into a folder; the same seed gives the same bytes. The held-out ones are those of
- * `hrm data sudoku --size 4 --holes 8 --grids 240 --generate 5040 --test 384`.
+ * `hrm data sudoku --size 4 --holes 8 --grids 240 --generate 20000 --test 384`.
  */
 export async function makeDemoData(dir: string, seed: number, signal: AbortSignal): Promise<DemoData> {
   const all = join(dir, 'all')

@@ -7,8 +7,6 @@ export interface FollowOptions {
   /** Print events as JSON lines. */
   json: boolean
   interrupts: Interrupts
-  /** Seconds after which the caller means to stop the run; bounds the ETA. */
-  timeLimit?: number
   /** Steps between step events in JSON. */
   logEvery: number
   /** Called before any progress is shown. */
@@ -79,7 +77,7 @@ export async function followRun(run: TrainRun, options: FollowOptions): Promise<
       switch (event.type) {
         case 'start':
           await options.onStart?.(event)
-          progress = new Progress('training', event.lastStep, { initial: event.step, timeLimit: options.timeLimit })
+          progress = new Progress('training', event.lastStep, { initial: event.step })
           break
         case 'step':
           onStep(event)

@@ -8,7 +8,6 @@ const RATE_MEMORY_S = 10
 interface ProgressOptions {
   initial?: number
   unit?: string
-  timeLimit?: number | undefined
 }
 
 /**
@@ -19,8 +18,6 @@ export class Progress {
   readonly #label: string
   readonly #total: number
   readonly #unit: string
-  /** Time at which the work is expected to end, in milliseconds of performance.now(). */
-  readonly #deadline: number
   readonly #bars: MultiBar | undefined
   readonly #bar: SingleBar | undefined
   #value: number
@@ -34,13 +31,11 @@ export class Progress {
    * @param total value at the end
    * @param initial value at the start, more than 0 when resuming
    * @param unit what the rate counts, `it`
-   * @param timeLimit seconds after which the work is expected to end in any case; the estimate is bounded by it
    */
-  constructor(label: string, total: number, { initial = 0, unit = 'it', timeLimit = Infinity }: ProgressOptions = {}) {
+  constructor(label: string, total: number, { initial = 0, unit = 'it' }: ProgressOptions = {}) {
     this.#label = label
     this.#total = total
     this.#unit = unit
-    this.#deadline = performance.now() + timeLimit * 1000
     this.#value = initial
     if (process.stderr.isTTY && process.env['TERM'] !== 'dumb') {
       const format = `${label} {bar} {value}/{total}{news}`
@@ -67,7 +62,7 @@ export class Progress {
       this.#value = value
     }
     const rate = this.#rate >= 1 || this.#rate === 0 ? this.#rate.toFixed(1) : this.#rate.toPrecision(2)
-    const secondsLeft = Math.min((this.#total - value) / this.#rate, (this.#deadline - now) / 1000)
+    const secondsLeft = (this.#total - value) / this.#rate
     const left = this.#rate > 0 && secondsLeft >= 0 ? [`ETA ${formatDuration(secondsLeft)}`] : []
     const all = [...news, `${rate} ${this.#unit}/s`, ...left]
     this.#shown = `${this.#label} ${value}/${this.#total} | ${all.join(' | ')}`
