@@ -25,8 +25,8 @@ const WANTED_EXACT = 0.95
 /** Exact accuracy of the averaged weights on the validation puzzles at which training ends. */
 const ENOUGH_EXACT = 0.99
 const EVAL_EVERY_STEPS = 200
-/** Twice what the default seed needs; others learn more slowly. */
-const MAX_STEPS = 4000
+/** More than twice what the default seed needs; others learn more slowly. */
+const MAX_STEPS = 6000
 /** Held-out puzzles that are drawn. */
 const DRAWN_PUZZLES = 3
 
