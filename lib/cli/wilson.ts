@@ -10,5 +10,6 @@ export function wilsonInterval(share: number, count: number): [low: number, high
   const z2 = z * z
   const center = (share + z2 / (2 * count)) / (1 + z2 / count)
   const half = (z / (1 + z2 / count)) * Math.sqrt((share * (1 - share)) / count + z2 / (4 * count * count))
-  return [Math.max(0, center - half), Math.min(1, center + half)]
+  // At the ends the bound is exact; the difference above only comes near it.
+  return [share === 0 ? 0 : center - half, share === 1 ? 1 : center + half]
 }

@@ -160,6 +160,8 @@ t.test("Wilson's interval agrees with worked values", async (t) => {
   const round = ([low, high]: [number, number]) => [low.toFixed(4), high.toFixed(4)]
   t.same(round(wilsonInterval(81 / 263, 263)), ['0.2553', '0.3662'])
   t.same(round(wilsonInterval(15 / 148, 148)), ['0.0624', '0.1605'])
+  t.equal(wilsonInterval(0, 500)[0], 0)
+  t.equal(wilsonInterval(1, 500)[1], 1)
   t.same(round(wilsonInterval(0, 20)), ['0.0000', '0.1611'])
   t.same(round(wilsonInterval(1, 29)), ['0.8830', '1.0000'])
 })
