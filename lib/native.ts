@@ -1,28 +1,11 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { ModelConfig } from './config-types.js'
 import { HRMError } from './errors.js'
 
 /** Sizes and constants of one model, as the addon takes them. */
-export interface NativeConfig {
-  vocabSize: number
-  seqLen: number
-  puzzleEmbNdim: number
-  numPuzzleIdentifiers: number
-  hCycles: number
-  lCycles: number
-  hLayers: number
-  lLayers: number
-  hiddenSize: number
-  numHeads: number
-  expansion: number
-  posEncodings: 'rope' | 'learned'
-  ropeTheta: number
-  rmsNormEps: number
-  haltMaxSegments: number
-  haltExplorationProb: number
-  lossType: 'stablemax_cross_entropy' | 'softmax_cross_entropy'
-}
+export type NativeConfig = ModelConfig
 
 export interface NativeEngineOptions {
   /** `cpu` is the only device of this build. */
