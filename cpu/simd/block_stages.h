@@ -10,7 +10,7 @@ namespace hrm::simd {
 
 /// Rows that a thread takes through a stage at once: their activations fit a second-level cache, and each weight read
 /// from further away serves all of them.
-inline constexpr int64_t kTaskRows = 168;  // 14 register tiles of AVX-512; two sequences of the 9x9 Sudoku
+inline constexpr int64_t kTaskRows = 84;  // 7 register tiles of AVX-512; a sequence of the 9x9 Sudoku
 
 /// Calls body(first, last) on nearly equal chunks of [first, last), none above `most` rows.
 template <typename Body>
