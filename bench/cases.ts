@@ -27,6 +27,7 @@ const paper: NativeConfig = {
   haltMaxSegments: 16,
   haltExplorationProb: 0.1,
   lossType: 'stablemax_cross_entropy',
+  haltOnly: false,
 }
 const small: NativeConfig = { ...paper, hiddenSize: 128, puzzleEmbNdim: 128, numHeads: 4, hLayers: 2, lLayers: 2 }
 const tiny: NativeConfig = {

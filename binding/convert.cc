@@ -113,6 +113,11 @@ std::string Argument::text() const {
   return text;
 }
 
+bool Argument::boolean() const {
+  if (!value_.IsBoolean()) wrong_kind("a boolean");
+  return value_.As<Napi::Boolean>();
+}
+
 size_t Argument::choice(std::initializer_list<const char*> names) const {
   std::string list;
   size_t index = 0;

@@ -57,6 +57,7 @@ class Argument {
   int64_t integer(int64_t low, int64_t high) const;
   double number() const;
   std::string text() const;
+  bool boolean() const;
   /// The index of the text among these.
   size_t choice(std::initializer_list<const char*> names) const;
   std::vector<uint32_t> words(size_t count) const;

@@ -35,7 +35,8 @@ ModelConfig read_config(const Argument& config) {
           .halt_exploration_prob = number("haltExplorationProb"),
           .loss_type = config.field("lossType").choice({"stablemax_cross_entropy", "softmax_cross_entropy"}) == 0
                            ? LossType::stablemax_cross_entropy
-                           : LossType::softmax_cross_entropy};
+                           : LossType::softmax_cross_entropy,
+          .halt_only = config.field("haltOnly").boolean()};
 }
 
 BackendOptions read_options(const Argument& options) {

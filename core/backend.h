@@ -41,6 +41,10 @@ using Tensor = std::shared_ptr<Storage>;
 
 enum class LossType : uint8_t { stablemax_cross_entropy, softmax_cross_entropy };
 
+/// When training or adaptive inference lets a sequence halt early. `over_continue`: q_halt > q_continue (official);
+/// `positive`: q_halt > 0, for models without a continue target (Tiny Recursive Models, no_ACT_continue).
+enum class HaltRule : uint8_t { over_continue, positive };
+
 /// First-moment correction of AdamATan2. `outside`: official imoneoi/adam-atan2,
 ///   theta -= lr/(1-b1^t) * atan2(m, sqrt(v)/sqrt(1-b2^t)).
 /// `inside`: the adam-atan2-pytorch form, theta -= lr * 1.27 * atan2(m/(1-b1^t), sqrt(v/(1-b2^t))).
@@ -148,12 +152,12 @@ class Backend {
   /// Rows with halted != 0: current <- next.   next, current: [B, width] i32; halted: [B] u8
   virtual void replace_halted(int64_t batch, int64_t width, const Tensor& halted, const Tensor& next,
                               const Tensor& current) = 0;
-  /// steps += 1; halted <- steps >= max_steps, or in training (draws given, max_steps > 1) also q_halt > q_continue,
-  /// but never before the drawn minimum.
+  /// steps += 1; halted <- steps >= max_steps, or in training (draws given, max_steps > 1) also by the rule, but never
+  /// before the drawn minimum.
   ///   q: [B, 2] real (halt, continue); min_steps: [B] i32, 0 where nothing is explored, or empty in evaluation
   ///   steps: [B] i32, halted: [B] u8, both updated
-  virtual void halt(int64_t batch, int64_t max_steps, const Tensor& q, const Tensor& min_steps, const Tensor& steps,
-                    const Tensor& halted) = 0;
+  virtual void halt(int64_t batch, int64_t max_steps, HaltRule rule, const Tensor& q, const Tensor& min_steps,
+                    const Tensor& steps, const Tensor& halted) = 0;
   /// target[b] <- sigmoid(steps[b] >= max_steps ? q_halt : max(q_halt, q_continue)), from the next segment's q.
   ///   next_q: [B, 2]; steps: [B] i32 after halt(); target: [B] real
   virtual void q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,

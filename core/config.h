@@ -21,11 +21,13 @@ struct ModelConfig {
   int64_t halt_max_segments;  // paper M_max
   double halt_exploration_prob;
   LossType loss_type;
+  bool halt_only = false;  // no continue target: half the work of a step, and q_halt alone decides
 
   /// Throws ERR_HRM_CONFIG naming the first field that is out of range.
   void validate() const;
   Shapes shapes() const;
   BlockParams block() const;
+  HaltRule halt_rule() const { return halt_only ? HaltRule::positive : HaltRule::over_continue; }
 };
 
 }  // namespace hrm

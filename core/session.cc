@@ -60,8 +60,9 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   model_.last_update(n, z, x_, nullptr);
   model_.readout(n, z.h, logits_, q_);
   backend_.argmax(s, n, logits_, predictions_);
-  backend_.halt(n, model_.config().halt_max_segments, q_, {}, carry_.steps(), carry_.halted());
-  if (labelled) backend_.loss(s, n, model_.config().loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
+  const ModelConfig& config = model_.config();
+  backend_.halt(n, config.halt_max_segments, config.halt_rule(), q_, {}, carry_.steps(), carry_.halted());
+  if (labelled) backend_.loss(s, n, config.loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
 
   const auto rows = static_cast<size_t>(n);
   SegmentResult result;

@@ -26,6 +26,7 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
       batch_(config.batch_size),
       step_(step),
       act_(model.config().halt_max_segments > 1),
+      bootstraps_(act_ && !model.config().halt_only),
       carry_(model, config.batch_size, true),
       tape_(model.make_tape(config.batch_size)) {
   const Shapes& s = model_.shapes();
@@ -34,7 +35,6 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
     return backend_.allocate(dtype, static_cast<size_t>(count));
   };
   const int64_t B = batch_;
-  if (act_) next_ = model_.allocate_states(B);
   if (s.E > 0) {
     puzzle_rows_ = allocate(real, B * s.E);
     grad_puzzle_rows_ = allocate(real, B * s.E);
@@ -45,10 +45,11 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
   grad_logits_ = allocate(real, B * s.T * s.V);
   q_ = allocate(real, B * 2);
   grad_q_ = allocate(real, B * 2);
-  if (act_) {
+  if (act_) min_steps_ = allocate(DType::i32, B);
+  if (bootstraps_) {
+    next_ = model_.allocate_states(B);
     next_q_ = allocate(real, B * 2);
     target_ = allocate(real, B);
-    min_steps_ = allocate(DType::i32, B);
   }
   row_stats_ = allocate(DType::f64, B * kRowStats);
   hyper_ = allocate(DType::f64, kHyperCount);
@@ -81,7 +82,7 @@ StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) 
   ++step_;
   prepare(batch);
   forward(draws);
-  if (act_) bootstrap();
+  if (bootstraps_) bootstrap();
   backward();
   // Data-parallel training would reduce gradients and sparse rows across devices here: complete, not yet applied.
   StepResult result = summarise();
@@ -111,7 +112,9 @@ void Trainer::forward(const std::optional<Draws>& draws) {
     const States& z = carry_.states();
     model_.last_update(batch_, z, x_, &tape_);
     model_.readout(batch_, z.h, logits_, q_);
-    backend_.halt(batch_, model_.config().halt_max_segments, q_, min_steps_, carry_.steps(), carry_.halted());
+    const ModelConfig& config = model_.config();
+    backend_.halt(batch_, config.halt_max_segments, config.halt_rule(), q_, min_steps_, carry_.steps(),
+                  carry_.halted());
   });
 }
 

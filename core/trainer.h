@@ -54,7 +54,8 @@ class Trainer {
   void prepare(const Batch& batch);
   /// The last updates with gradient tape, readout and halting decision.
   void forward(const std::optional<Draws>& draws);
-  /// q_continue's target from the next segment of the new carry (paper: G_continue), without gradient.
+  /// q_continue's target from the next segment of the new carry (paper: G_continue), without gradient. Not for models
+  /// that learn q_halt alone.
   void bootstrap();
   /// Loss and all gradients.
   void backward();
@@ -70,7 +71,8 @@ class Trainer {
   Backend& backend_;
   TrainConfig config_;
   int64_t batch_, step_;
-  bool act_;  // more than one segment: halting is learned
+  bool act_;         // more than one segment: halting is learned
+  bool bootstraps_;  // q_continue has a target, from a segment of its own
 
   Carry carry_;
   OneStepTape tape_;

@@ -164,6 +164,12 @@ export const modelFields: Fields<ModelConfig> = {
     default: 'stablemax_cross_entropy',
     description: 'cross-entropy over the tokens',
   },
+  haltOnly: {
+    official: 'arch.no_ACT_continue',
+    type: 'boolean',
+    default: false,
+    description: 'learn q_halt alone, halting where it is above 0: no second forward for a continue target',
+  },
 }
 
 /** The recipe's keys; defaults are the official `cfg_pretrain.yaml`, keys it lacks change nothing by default. */

@@ -79,6 +79,12 @@ export interface ModelConfig {
    * @default 'stablemax_cross_entropy'
    */
   lossType: 'stablemax_cross_entropy' | 'softmax_cross_entropy'
+  /**
+   * Learn to halt without a continue target: a sequence halts where q_halt > 0, and a training step needs no second
+   * forward (40 instead of 64 layer units). Source: Tiny Recursive Models, `no_ACT_continue`.
+   * @default false
+   */
+  haltOnly: boolean
 }
 
 /** The training recipe: schedule, optimisers, evaluation. */

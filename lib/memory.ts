@@ -83,8 +83,9 @@ export function estimateMemory(config: ModelOptions, options: MemoryOptions = {}
   // What one layer keeps for its gradient: input, q, k, v, attention output, both norms, gate and up.
   const kept = positions * (7 * d + 2 * inner)
   const readout = positions * d + 2 * batch * seqLen * vocabSize
-  // A training also has the states of the target's segment, and gradients of the states.
-  const activations = shared + readout + (train ? (hLayers + lLayers) * kept + 4 * positions * d : 0)
+  // A training also has the gradients of the states and, for a continue target, the states of its segment.
+  const states = model.haltOnly ? 2 : 4
+  const activations = shared + readout + (train ? (hLayers + lLayers) * kept + states * positions * d : 0)
   const parts = {
     weights: 4 * (dense + table + 2 * d),
     packed: 4 * packed * (train ? 2 : 1),

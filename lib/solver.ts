@@ -61,6 +61,7 @@ export interface SegmentState {
 export interface SolverModel extends TokenLimits {
   numPuzzleIdentifiers: number
   haltMaxSegments: number
+  haltOnly: boolean
 }
 
 export interface SolverOptions {
@@ -96,9 +97,15 @@ const segmentsKeys = ['puzzleId', 'maxSegments', 'halting', 'signal'] as const
 const solveKeys = [...segmentsKeys, 'puzzleIds', 'out', 'votes'] as const
 const mostSegments = 65536
 
-function halted(halting: Halting, maxSegments: number, result: NativeSegmentResult, row: number): boolean {
+function halted(
+  model: SolverModel,
+  halting: Halting,
+  maxSegments: number,
+  result: NativeSegmentResult,
+  row: number,
+): boolean {
   if (result.steps[row]! >= maxSegments) return true
-  return halting === 'q' && result.qHalt[row]! > result.qContinue[row]!
+  return halting === 'q' && result.qHalt[row]! > (model.haltOnly ? 0 : result.qContinue[row]!)
 }
 
 function readHalting(op: string, options: SegmentsOptions, model: SolverModel) {
@@ -229,7 +236,7 @@ export class Solver {
         signal?.throwIfAborted()
         const { tokens } = result
         const changed = tokens.reduce((sum, token, i) => sum + (token === before[i] ? 0 : 1), 0)
-        done = halted(halting, maxSegments, result, 0)
+        done = halted(this.#model, halting, maxSegments, result, 0)
         before = tokens.slice()
         yield { segment, tokens, qHalt: result.qHalt[0]!, qContinue: result.qContinue[0]!, changed }
       }
@@ -337,7 +344,7 @@ export class Solver {
     slots.forEach((sequence, slot) => {
       if (!sequence) return
       const { call, row } = sequence
-      if (call.settled || !halted(call.halting, call.maxSegments, result, slot)) return
+      if (call.settled || !halted(this.#model, call.halting, call.maxSegments, result, slot)) return
       const tokens = call.out.subarray(row * seqLen, (row + 1) * seqLen)
       tokens.set(result.tokens.subarray(slot * seqLen, (slot + 1) * seqLen))
       call.results[row] = {

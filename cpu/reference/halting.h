@@ -8,6 +8,8 @@
 #include <cstring>
 #include <span>
 
+#include "core/backend.h"
+
 namespace hrm::reference {
 
 /// state: [B, S, D]; init: [D]
@@ -20,11 +22,13 @@ void reset_state(int64_t batch, int64_t positions, int64_t width, const uint8_t*
 
 /// q: [B, 2]; min_steps: [B] or null in evaluation; steps, halted: [B]
 template <typename T>
-void halt(int64_t batch, int64_t max_steps, const T* q, const int32_t* min_steps, int32_t* steps, uint8_t* halted) {
+void halt(int64_t batch, int64_t max_steps, HaltRule rule, const T* q, const int32_t* min_steps, int32_t* steps,
+          uint8_t* halted) {
   for (int64_t b = 0; b < batch; ++b) {
+    const T threshold = rule == HaltRule::positive ? T(0) : q[b * 2 + 1];
     steps[b] += 1;
     bool stop = steps[b] >= max_steps;
-    if (min_steps && max_steps > 1) stop = (stop || q[b * 2] > q[b * 2 + 1]) && steps[b] >= min_steps[b];
+    if (min_steps && max_steps > 1) stop = (stop || q[b * 2] > threshold) && steps[b] >= min_steps[b];
     halted[b] = stop;
   }
 }

@@ -103,9 +103,9 @@ void ReferenceBackend<T>::replace_halted(int64_t batch, int64_t width, const Ten
 }
 
 template <typename T>
-void ReferenceBackend<T>::halt(int64_t batch, int64_t max_steps, const Tensor& q, const Tensor& min_steps,
-                               const Tensor& steps, const Tensor& halted) {
-  reference::halt(batch, max_steps, data_of<T>(q), data_of<int32_t>(min_steps), data_of<int32_t>(steps),
+void ReferenceBackend<T>::halt(int64_t batch, int64_t max_steps, HaltRule rule, const Tensor& q,
+                               const Tensor& min_steps, const Tensor& steps, const Tensor& halted) {
+  reference::halt(batch, max_steps, rule, data_of<T>(q), data_of<int32_t>(min_steps), data_of<int32_t>(steps),
                   data_of<uint8_t>(halted));
 }
 

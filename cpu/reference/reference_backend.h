@@ -27,8 +27,8 @@ class ReferenceBackend : public Backend {
                     const Tensor& init_l, const Tensor& z_h, const Tensor& z_l, const Tensor& steps) override;
   void replace_halted(int64_t batch, int64_t width, const Tensor& halted, const Tensor& next,
                       const Tensor& current) override;
-  void halt(int64_t batch, int64_t max_steps, const Tensor& q, const Tensor& min_steps, const Tensor& steps,
-            const Tensor& halted) override;
+  void halt(int64_t batch, int64_t max_steps, HaltRule rule, const Tensor& q, const Tensor& min_steps,
+            const Tensor& steps, const Tensor& halted) override;
   void q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,
                          const Tensor& target) override;
   void compact_rows(std::span<const int32_t> keep, int64_t width, const Tensor& tensor) override;

@@ -8,11 +8,11 @@ const MAX_ROWS = 8
 const TIMED_SEGMENTS = 2
 
 /**
- * Work of a training step in forward segments: one with gradient, one for the target of q_continue, and a backward of
- * twice the work of its forward through the last L and H update.
+ * Work of a training step in forward segments: one with gradient, one for the target of q_continue where it has one,
+ * and a backward of twice the work of its forward through the last L and H update.
  */
-export function segmentsPerStep({ hCycles, lCycles, hLayers, lLayers }: ModelConfig): number {
-  return 2 + (2 * (hLayers + lLayers)) / (hCycles * (lCycles * lLayers + hLayers))
+export function segmentsPerStep({ hCycles, lCycles, hLayers, lLayers, haltOnly }: ModelConfig): number {
+  return (haltOnly ? 1 : 2) + (2 * (hLayers + lLayers)) / (hCycles * (lCycles * lLayers + hLayers))
 }
 
 /** Seconds that a training step will take, from the time of two segments over a few rows. */

@@ -29,6 +29,7 @@ function nativeConfig(config) {
     haltMaxSegments: config.halt_max_steps,
     haltExplorationProb: config.halt_exploration_prob,
     lossType: config.loss_type,
+    haltOnly: false,
   }
 }
 

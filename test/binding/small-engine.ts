@@ -25,6 +25,7 @@ export const config: NativeConfig = {
   haltMaxSegments: 4,
   haltExplorationProb: 0.1,
   lossType: 'stablemax_cross_entropy',
+  haltOnly: false,
 }
 
 /** Sizes at which a training step takes long enough to be interrupted. */

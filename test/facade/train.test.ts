@@ -187,3 +187,19 @@ test('wrong options and data that do not fit are refused before any work', async
   await using narrow = await HRM.create({ ...tiny, numPuzzleIdentifiers: 2 })
   t.match(await rejection(narrow.evaluate(data)), { code: 'ERR_HRM_DATASET', message: /at most 2/ })
 })
+
+test('a halt-only model learns without a continue target and halts where q_halt is above 0', async (t) => {
+  const data = await tinyDataset(t, { train: 64, test: 16 })
+  const halts = async (maxSteps: number) => {
+    await using model = await HRM.create({ ...tiny, haltOnly: true }, { seed: 0 })
+    const events = await collect(model.train(data, { ...recipe, epochs: 40, maxSteps, weightDecay: 0 }))
+    t.ok(steps(events).every(({ metrics }) => metrics.q_continue_loss === 0))
+    // q_continue stays at its start of -5 without a gradient, so by the official rule everything would halt at once.
+    const results = await model.solve(examples(32, 500), { halting: 'q' })
+    for (const { qHalt, qContinue } of results) t.ok(qContinue === -5 && qHalt > qContinue)
+    for (const { qHalt, segments } of results) t.ok(qHalt > 0 || segments === tiny.haltMaxSegments)
+    return results.map(({ segments }) => segments)
+  }
+  t.same(new Set(await halts(40)), new Set([tiny.haltMaxSegments]), 'early on q_halt is below 0')
+  t.same(new Set(await halts(60)), new Set([1]), 'once it answers at once, it halts at once')
+})

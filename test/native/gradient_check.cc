@@ -18,7 +18,7 @@ namespace {
 constexpr int kDirections = 20, kCoordinates = 50;
 constexpr int64_t kBatch = 3;
 
-ModelConfig small_config(bool rope, LossType loss_type) {
+ModelConfig small_config(bool rope, LossType loss_type, bool halt_only) {
   return {.vocab_size = 7,
           .seq_len = 6,
           .puzzle_emb_ndim = 40,  // more than hidden_size: two puzzle positions, the second one padded
@@ -35,7 +35,8 @@ ModelConfig small_config(bool rope, LossType loss_type) {
           .rms_norm_eps = 1e-5,
           .halt_max_segments = 4,
           .halt_exploration_prob = 0.5,
-          .loss_type = loss_type};
+          .loss_type = loss_type,
+          .halt_only = halt_only};
 }
 
 const TrainConfig kTraining = {.batch_size = kBatch,
@@ -122,10 +123,10 @@ class CheckedModel {
     z_h_ = download_doubles(*backend_, find(trainer.state_tensors(), "carry.z_H"));
     z_l_ = download_doubles(*backend_, find(trainer.state_tensors(), "carry.z_L"));
     trainer.forward({});
-    trainer.bootstrap();
+    if (!model_.config().halt_only) trainer.bootstrap();
     trainer.backward();
     const auto trace = trainer.trace_tensors();
-    targets_ = download_doubles(*backend_, find(trace, "last.target_q_continue"));
+    if (!model_.config().halt_only) targets_ = download_doubles(*backend_, find(trace, "last.target_q_continue"));
     row_correct_ = row_correct(download_doubles(*backend_, find(trace, "last.row_stats")));
     for (const NamedTensor& entry : weights_)
       gradient_.push_back(download_doubles(*backend_, find(trace, "grad." + entry.name)));
@@ -154,8 +155,8 @@ class CheckedModel {
     const Tensor q = backend_->allocate(DType::f64, kBatch * 2);
     const Tensor row_stats = backend_->allocate(DType::f64, kBatch * kRowStats);
     model_.readout(kBatch, z.h, logits, q);
-    backend_->loss(s, kBatch, model_.config().loss_type, 1, logits, q, integers(batch_.labels), reals(targets_),
-                   row_stats, {}, {});
+    backend_->loss(s, kBatch, model_.config().loss_type, 1, logits, q, integers(batch_.labels),
+                   targets_.empty() ? Tensor() : reals(targets_), row_stats, {}, {});
     const auto stats = download_doubles(*backend_, row_stats);
     if (row_correct(stats) != row_correct_)
       throw std::runtime_error("[model-grad] expected fixed row-correct flags, got others; choose other weights");
@@ -170,7 +171,7 @@ class CheckedModel {
   std::vector<NamedTensor> weights_;
   Batch batch_;
   std::vector<double> z_h_, z_l_;    // [B, S, D], after the no-grad part
-  std::vector<double> targets_;      // [B], of q_continue
+  std::vector<double> targets_;      // [B], of q_continue; empty where it has none
   std::vector<double> row_correct_;  // [B]
   std::vector<double> puzzle_rows_;  // [B, E]
   Groups gradient_;                  // of the weights, then of the puzzle rows
@@ -183,8 +184,10 @@ void run_model_grad(const Options&, Report& report) {
     for (const LossType type : {LossType::stablemax_cross_entropy, LossType::softmax_cross_entropy}) {
       const std::string name = std::string("model ") + (rope ? "rope" : "learned") +
                                (type == LossType::stablemax_cross_entropy ? "-stablemax" : "-softmax");
-      CheckedModel model(small_config(rope, type));
-      check_gradient(model.function(name), kDirections, kCoordinates, report);
+      for (const bool halt_only : {false, true}) {
+        CheckedModel model(small_config(rope, type, halt_only));
+        check_gradient(model.function(name + (halt_only ? "-halt-only" : "")), kDirections, kCoordinates, report);
+      }
     }
 }
 

@@ -245,15 +245,17 @@ void add_carry_cases(std::vector<OpCase>& cases, const Size& size) {
     on.row_result("current", current);
   });
   for (const int64_t max_steps : {1, 4})
-    for (const bool training : {true, false})
-      add("halt-" + std::to_string(max_steps) + (training ? "-training" : "-evaluation"), [=](Fixture& on) {
+    for (const auto& [name, training, rule] : {std::tuple("training", true, HaltRule::over_continue),
+                                               std::tuple("training-halt-only", true, HaltRule::positive),
+                                               std::tuple("evaluation", false, HaltRule::over_continue)})
+      add("halt-" + std::to_string(max_steps) + "-" + name, [=, training = training, rule = rule](Fixture& on) {
         const Tensor q = on.per_row("q", 2), steps = on.integers(DType::i32, 1, small_steps);
         const Tensor min_steps =
             training ? on.integers(DType::i32, 1,
                                    [](int64_t row, size_t) { return row % 3 ? 0 : static_cast<int>(2 + row % 2); })
                      : Tensor();
         const Tensor halted = on.output(DType::u8, on.batch());
-        on.measure([&] { on.backend.halt(on.batch(), max_steps, q, min_steps, steps, halted); });
+        on.measure([&] { on.backend.halt(on.batch(), max_steps, rule, q, min_steps, steps, halted); });
         on.row_result("steps", steps);
         on.row_result("halted", halted);
       });
