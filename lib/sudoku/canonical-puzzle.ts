@@ -54,10 +54,14 @@ export function canonicalPuzzle(puzzle: ArrayLike<number>): string {
   return best.join('')
 }
 
-/** Counts, each list in ascending order and then the lists. */
-function sortedCounts(lists: number[][]): string {
-  return lists
-    .map((counts) => counts.toSorted((a, b) => a - b).join(''))
+/** Counts of the givens of each line, in ascending order in each block of lines, and the blocks in order. */
+function sortedCounts(counts: Uint8Array, blockSize: number): string {
+  return Array.from({ length: counts.length / blockSize }, (_, block) =>
+    counts
+      .slice(block * blockSize, (block + 1) * blockSize)
+      .toSorted()
+      .join(''),
+  )
     .toSorted()
     .join()
 }
@@ -65,17 +69,15 @@ function sortedCounts(lists: number[][]): string {
 /** A string that is equal for 6×6 puzzles that are the same up to symmetry; different puzzles may share it. */
 export function puzzleInvariant(puzzle: ArrayLike<number>): string {
   const { size, cells, boxRows, boxColumns, rowOf, columnOf } = sudokuGeometry(6)
-  const rows = Array.from({ length: size / boxRows }, () => new Array<number>(boxRows).fill(0))
-  const columns = Array.from({ length: size / boxColumns }, () => new Array<number>(boxColumns).fill(0))
-  const digits = new Array<number>(size).fill(0)
+  const rows = new Uint8Array(size)
+  const columns = new Uint8Array(size)
+  const digits = new Uint8Array(size)
   for (let cell = 0; cell < cells; cell++) {
     const digit = puzzle[cell]!
     if (digit === 0) continue
-    const row = rowOf[cell]!
-    const column = columnOf[cell]!
-    rows[Math.floor(row / boxRows)]![row % boxRows]!++
-    columns[Math.floor(column / boxColumns)]![column % boxColumns]!++
+    rows[rowOf[cell]!]!++
+    columns[columnOf[cell]!]!++
     digits[digit - 1]!++
   }
-  return [sortedCounts(rows), sortedCounts(columns), sortedCounts([digits])].join(';')
+  return [sortedCounts(rows, boxRows), sortedCounts(columns, boxColumns), sortedCounts(digits, size)].join(';')
 }
