@@ -3,7 +3,7 @@ import type { Engine } from './engine.js'
 import { HRMError } from './errors.js'
 import { evalBatches } from './loader.js'
 import { type EvalMetrics, EvalSums } from './metrics.js'
-import type { SolverModel } from './solver.js'
+import type { Solver, SolverModel } from './solver.js'
 
 /** Metrics by the name of the set. */
 export type EvalSets = Record<string, EvalMetrics>
@@ -17,6 +17,8 @@ export interface EvaluationPlan {
   batchSize: number
   /** Examples of each set at most; 0 = all. */
   maxExamples: number
+  /** Segments that every example runs. */
+  segments: number
   /** Checked before every segment; what it throws ends the evaluation. */
   check: () => void
 }
@@ -57,8 +59,8 @@ async function withWeights<T>(engine: Engine, weights: Weights, work: () => Prom
 }
 
 /**
- * Scores a split as the official evaluation does: every example runs haltMaxSegments segments, metrics are those of the
- * last one. Between batches other work on the model has its turn.
+ * Scores a split as the official evaluation does: every example runs the same number of segments, metrics are those of
+ * the last one. Between batches other work on the model has its turn.
  */
 export async function evaluateSets(
   engine: Engine,
@@ -67,11 +69,10 @@ export async function evaluateSets(
   weights: Weights,
   plan: EvaluationPlan,
 ): Promise<EvalSets> {
-  const sums = new Map(dataset.sets(plan.split).map(({ name }) => [name, new EvalSums()]))
-  const examples = plan.maxExamples > 0 ? { maxExamples: plan.maxExamples } : {}
+  const sums = emptySums(dataset, plan.split)
   const session = await engine.openSession('evaluate', plan.batchSize)
   try {
-    for (const { set, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, examples)) {
+    for (const { set, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limit(plan))) {
       const padding = plan.batchSize - count
       // Rows of padding are all alike and rows do not influence each other, so one of them stands for all.
       const rows = padding > 0 ? count + 1 : count
@@ -85,7 +86,7 @@ export async function evaluateSets(
             labels: batch.labels.subarray(0, rows * model.seqLen),
             puzzleIds: batch.puzzleIds.subarray(0, rows),
           })
-          if (segment === model.haltMaxSegments) return state
+          if (segment === plan.segments) return state
         }
       })
       plan.check()
@@ -96,5 +97,47 @@ export async function evaluateSets(
   } finally {
     session.close()
   }
+  return metricsOf(sums)
+}
+
+/** Examples given to the solver at a time: enough for its slots to stay full, few enough to hold. */
+const examplesPerCall = 4096
+
+export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples'> {
+  /** Segments at most. */
+  maxSegments: number
+  signal: AbortSignal | undefined
+}
+
+/**
+ * Scores a split with halting: an example ends once q_halt > q_continue and makes room for the next. Metrics are those
+ * of its last segment; as solving gives tokens and no logits, lm_loss is null.
+ */
+export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
+  const { split, maxSegments, signal } = plan
+  const sums = emptySums(dataset, split)
+  for (const { set, batch, count } of evalBatches(dataset, split, examplesPerCall, limit(plan))) {
+    const width = batch.inputs.length / examplesPerCall
+    const answers = await solver.solve(batch.inputs.subarray(0, count * width), {
+      puzzleIds: batch.puzzleIds.subarray(0, count),
+      halting: 'q',
+      maxSegments,
+      ...(signal ? { signal } : {}),
+    })
+    for (const [row, answer] of [answers].flat().entries())
+      sums.get(set)!.addAnswer(answer, batch.labels.subarray(row * width, (row + 1) * width))
+  }
+  return Object.fromEntries(Object.entries(metricsOf(sums)).map(([name, set]) => [name, { ...set, lm_loss: null }]))
+}
+
+function emptySums(dataset: Dataset, split: Split): Map<string, EvalSums> {
+  return new Map(dataset.sets(split).map(({ name }) => [name, new EvalSums()]))
+}
+
+function limit({ maxExamples }: Pick<EvaluationPlan, 'maxExamples'>): { maxExamples?: number } {
+  return maxExamples > 0 ? { maxExamples } : {}
+}
+
+function metricsOf(sums: ReadonlyMap<string, EvalSums>): EvalSets {
   return Object.fromEntries([...sums].map(([name, setSums]) => [name, setSums.metrics()]))
 }

@@ -1,4 +1,5 @@
 import type { NativeMetricSums, NativeSegmentResult } from './native.js'
+import type { SolveResult } from './solver.js'
 
 /**
  * Metrics of one training step, with the official names. Losses are divided by the batch size, the rest by `count`.
@@ -21,7 +22,7 @@ export interface TrainMetrics {
 
 /**
  * Metrics of one evaluation set after the last segment, with the official names, all divided by `count`; null when it
- * is 0. Rows that only pad the last batch enter `q_halt_loss`, as officially.
+ * is 0. Rows that only pad the last batch enter `q_halt_loss`, as officially. With halting `q` there is no `lm_loss`.
  */
 export interface EvalMetrics {
   /** Examples with at least one labelled token. */
@@ -89,6 +90,27 @@ export class EvalSums {
     sums.exact_accuracy += weight * exact
     sums.q_halt_accuracy += result.qHalt[row]! >= 0 === exact > 0 ? weight : 0
     sums.steps += weight * result.steps[row]!
+  }
+
+  /**
+   * Adds the answer to one example; it has no cross-entropy, as tokens have none.
+   *
+   * @param labels - [seqLen] right tokens, < 0 where ignored
+   */
+  addAnswer({ tokens, qHalt, segments }: SolveResult, labels: Int32Array): void {
+    const labelled = labels.reduce((sum, label) => sum + (label >= 0 ? 1 : 0), 0)
+    const right = labels.reduce((sum, label, at) => sum + (label >= 0 && label === tokens[at] ? 1 : 0), 0)
+    const exact = right === labelled
+    const sums = this.#sums
+    // BCE of the logit with the target `exact`: softplus of -q or q.
+    const logit = exact ? -qHalt : qHalt
+    sums.q_halt_loss += Math.max(logit, 0) + Math.log1p(Math.exp(-Math.abs(logit)))
+    if (labelled === 0) return
+    sums.count++
+    sums.accuracy += right / labelled
+    sums.exact_accuracy += exact ? 1 : 0
+    sums.q_halt_accuracy += qHalt >= 0 === exact ? 1 : 0
+    sums.steps += segments
   }
 
   metrics(): EvalMetrics {

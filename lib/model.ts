@@ -5,11 +5,13 @@ import { deviceKeys, type DeviceOptions, resolveDevice } from './devices.js'
 import { exists, fileError, writeFolder } from './durable-folder.js'
 import { Engine } from './engine.js'
 import { argumentError, fromNative, HRMError } from './errors.js'
-import { checkDataset, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
+import { checkDataset, evaluateHalting, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
 import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
 import {
+  type Halting,
+  mostSegments,
   type SegmentsOptions,
   type SegmentState,
   type SolveOptions,
@@ -56,7 +58,8 @@ export interface EvaluateOptions {
   /** @default 'test' */
   split?: Split
   /**
-   * Rows of a batch, 1…2^20. Rows that pad the last batch enter q_halt_loss, as officially.
+   * Rows of a batch, 1…2^20; with halting `q` it is maxBatch instead. Rows that pad the last batch enter q_halt_loss,
+   * as officially.
    * @default the batch size of the training, else maxBatch
    */
   batchSize?: number
@@ -65,6 +68,17 @@ export interface EvaluateOptions {
    * @default all
    */
   maxExamples?: number
+  /**
+   * `max` runs maxSegments for every example, as officially; `q` ends an example once q_halt > q_continue and fills its
+   * slot with the next, as solve() does.
+   * @default 'max'
+   */
+  halting?: Halting
+  /**
+   * Segments of each example, with halting `q` at most, 1…65536.
+   * @default haltMaxSegments of the model
+   */
+  maxSegments?: number
   /** Stops within one segment; the call rejects with `signal.reason`. */
   signal?: AbortSignal
 }
@@ -228,7 +242,7 @@ export class HRM {
   }
 
   /**
-   * Scores a split as the official evaluation does: haltMaxSegments segments, metrics of the last one.
+   * Scores a split as the official evaluation does: haltMaxSegments segments, metrics of the last one; or with halting.
    *
    * @throws ERR_HRM_BUSY during training; ERR_HRM_DATASET, ERR_HRM_ARGUMENT, ERR_HRM_DISPOSED; `signal.reason`
    *
@@ -239,18 +253,23 @@ export class HRM {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
-    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'signal'])
+    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'signal'])
     const signal = signalOption(op, options.signal)
     const trained = this.#recorded.train.globalBatchSize
+    const halting = choiceOption(op, 'halting', options.halting, ['max', 'q'], 'max')
+    const { haltMaxSegments } = this.config
+    const segments = integerOption(op, 'maxSegments', options.maxSegments, 1, mostSegments, haltMaxSegments)
     const plan = {
       split: choiceOption(op, 'split', options.split, ['train', 'test'], 'test'),
       batchSize: integerOption(op, 'batchSize', options.batchSize, 1, 2 ** 20, trained ?? this.#maxBatch),
       maxExamples: integerOption(op, 'maxExamples', options.maxExamples, 1, Number.MAX_SAFE_INTEGER, 0),
-      check: () => signal?.throwIfAborted(),
     }
     checkDataset(op, data, this.config)
     signal?.throwIfAborted()
-    return { sets: await evaluateSets(this.#engine, this.config, data, 'raw', plan) }
+    if (halting === 'q')
+      return { sets: await evaluateHalting(this.#solver, data, { ...plan, maxSegments: segments, signal }) }
+    const check = () => signal?.throwIfAborted()
+    return { sets: await evaluateSets(this.#engine, this.config, data, 'raw', { ...plan, segments, check }) }
   }
 
   /**

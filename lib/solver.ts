@@ -95,7 +95,8 @@ interface Sequence {
 
 const segmentsKeys = ['puzzleId', 'maxSegments', 'halting', 'signal'] as const
 const solveKeys = [...segmentsKeys, 'puzzleIds', 'out', 'votes'] as const
-const mostSegments = 65536
+/** Bound of maxSegments. */
+export const mostSegments = 65536
 
 function halted(
   model: SolverModel,

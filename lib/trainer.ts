@@ -264,6 +264,7 @@ class Training {
         split: 'test',
         batchSize: this.#plan.train.globalBatchSize,
         maxExamples: this.#plan.train.evalMaxExamples,
+        segments: this.#target.model.haltMaxSegments,
         check: () => {
           if (this.#interrupted) throw interrupted
         },

@@ -14,6 +14,8 @@ interface EvalOptions extends DeviceOptions {
   weights?: 'raw' | 'ema'
   batch?: number
   maxExamples?: number
+  halting: 'max' | 'q'
+  maxSegments?: number
   minExact?: number
   split: 'train' | 'test'
 }
@@ -41,10 +43,12 @@ export function scoreTable(sets: EvalSets): string[] {
       interval ? `${formatPercent(interval[0])} … ${formatPercent(interval[1])}` : '-',
       formatPercent(metrics.accuracy),
       formatPercent(metrics.q_halt_accuracy),
+      metrics.steps === null ? '-' : metrics.steps.toFixed(2),
       loss(metrics.lm_loss),
     ]
   })
-  return table(['set', 'n', 'exact accuracy', '95 % interval', 'token accuracy', 'q_halt accuracy', 'lm_loss'], rows)
+  const headers = ['set', 'n', 'exact accuracy', '95 % interval', 'token accuracy', 'q_halt accuracy', 'segments']
+  return table([...headers, 'lm_loss'], rows)
 }
 
 async function evaluate(checkpoint: string, folder: string, options: EvalOptions): Promise<void> {
@@ -56,34 +60,43 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
     HRM.load(checkpoint, {
       ...deviceOptions(options),
       ...(weights ? { weights } : {}),
+      ...(options.batch === undefined ? {} : { maxBatch: options.batch }),
       signal: interrupts.signal,
     }),
   )
   try {
     note(`${checkpoint} on ${model.device}, ${folder}/${options.split}`)
+    const loaded = performance.now()
     const { sets } = await model.evaluate(dataset, {
       split: options.split,
+      halting: options.halting,
       signal: interrupts.signal,
       ...(options.batch === undefined ? {} : { batchSize: options.batch }),
       ...(options.maxExamples === undefined ? {} : { maxExamples: options.maxExamples }),
+      ...(options.maxSegments === undefined ? {} : { maxSegments: options.maxSegments }),
     })
-    const seconds = (performance.now() - begin) / 1000
+    const end = performance.now()
+    const seconds = (end - begin) / 1000
+    const examples = Object.values(sets).reduce((sum, { count }) => sum + count, 0)
+    const perSecond = (1000 * examples) / (end - loaded)
     if (options.json) {
       const exact_accuracy_interval = intervals(sets)
-      const { split } = options
+      const { split, halting } = options
       printJson({
         type: 'result',
         checkpoint,
         dataset: folder,
         split,
         ...(weights ? { weights } : {}),
+        halting,
         sets,
         exact_accuracy_interval,
+        examples_per_second: perSecond,
         seconds,
       })
     } else {
       print(...scoreTable(sets))
-      note(formatDuration(seconds))
+      note(`${formatDuration(seconds)}, ${perSecond.toPrecision(3)} examples a second`)
     }
     const { minExact } = options
     if (minExact === undefined) return
@@ -105,7 +118,8 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
 export function evalCommand(): Command {
   const command = new Command('eval')
     .description(
-      'Scores a checkpoint on a dataset as the official evaluation does: all segments, metrics of the last one.',
+      'Scores a checkpoint on a dataset as the official evaluation does: all segments, metrics of the last one; ' +
+        'with --halting q each example ends where the Q head says so.',
     )
     .argument('<checkpoint>', 'checkpoint folder, or run folder for its latest')
     .argument('<dataset>', 'dataset folder')
@@ -118,6 +132,12 @@ export function evalCommand(): Command {
     )
     .addOption(integerOption('--batch <n>', 'rows of a batch'))
     .addOption(integerOption('--max-examples <n>', 'examples of each set at most'))
+    .addOption(
+      new Option('--halting <rule>', 'max: all segments, q: until q_halt > q_continue')
+        .choices(['max', 'q'])
+        .default('max'),
+    )
+    .addOption(integerOption('--max-segments <n>', 'segments at most (default: as trained)'))
     .addOption(shareOption('--min-exact <share>', 'exit 6 where the exact accuracy of a set is below, 0 to 1'))
     .option('--json', 'print one JSON line')
     .action(evaluate)

@@ -6,6 +6,7 @@ import { DatasetSet } from '../dataset.js'
 import { DatasetWriter, type SplitCounts, type SplitDescription, type SplitWriter } from '../dataset-writer.js'
 import { HRMError, rangeError } from '../errors.js'
 import { checkSeed, RandomStream } from '../random.js'
+import { canonicalPuzzle } from './canonical-puzzle.js'
 import { readSudokuCsv, type SudokuRow } from './csv.js'
 import { generatePuzzle, type SudokuPuzzle } from './generator.js'
 import {
@@ -316,8 +317,8 @@ function gridsOf({ size, grids, seed }: GeneratedBuildOptions): Record<Split, Ui
 
 /**
  * Builds datasets of random puzzles with exactly `holes` empty cells and exactly one solution each; no puzzle comes
- * twice in or between the splits (augmentations may). Test puzzles are drawn first, so that they depend on the seed
- * and their own number alone.
+ * twice in or between the splits, for 6×6 not in disguise of a symmetry either (augmentations may). Test puzzles are
+ * drawn first, so that they depend on the seed and their own number alone.
  *
  * @throws RangeError ERR_HRM_ARGUMENT where an option is out of range or so many puzzles do not exist
  * @throws HRMError ERR_HRM_DATASET where a split exists; ERR_HRM_IO
@@ -329,6 +330,7 @@ export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Prom
   checkCount('test', testPuzzles, 0)
   const grids = gridsOf(options)
   const trainGrids = options.grids === undefined ? undefined : new Set(grids!.train.map(gridKey))
+  const identity = size === 6 ? canonicalPuzzle : gridKey
   const seen = new Set<string>()
   let drawn = 0
   return build(options, size, testPuzzles > 0 ? ['test', 'train'] : ['train'], async (split, writer) => {
@@ -340,6 +342,7 @@ export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Prom
     for (let done = 0; done < total;) {
       let redraws = 0
       let made: SudokuPuzzle
+      let key: string
       do {
         if (redraws++ > MAX_REDRAWS) {
           throw rangeError(
@@ -353,8 +356,9 @@ export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Prom
           random,
           () => choices?.[random.nextBelow(choices.length)] ?? randomGrid(size, random),
         )
-      } while (seen.has(gridKey(made.puzzle)))
-      seen.add(gridKey(made.puzzle))
+        key = identity(made.puzzle)
+      } while (seen.has(key))
+      seen.add(key)
       groups.write(made)
       done++
       if (done % 64 === 0 || done === total) {

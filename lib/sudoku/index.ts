@@ -1,3 +1,4 @@
+export { canonicalPuzzle, puzzleInvariant } from './canonical-puzzle.js'
 export { canonicalGrid, gridInvariant } from './canonical.js'
 export { generatePuzzle, type SudokuPuzzle } from './generator.js'
 export {

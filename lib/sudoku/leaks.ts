@@ -1,15 +1,16 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { type DatasetSet, emptyBatch } from '../dataset.js'
+import { canonicalPuzzle, puzzleInvariant } from './canonical-puzzle.js'
 import { canonicalGrid, gridInvariant } from './canonical.js'
 import { gridKey, tokensToDigits } from './geometry.js'
 
 /** Test puzzles whose solving could be learnt by heart from the training split. */
 export interface LeakReport {
   /**
-   * What was compared: for 9×9 the solution grids up to all symmetries, for smaller sizes (few grids exist, so that
-   * nearly all are shared) the puzzles themselves.
+   * What was compared: for 9×9 the solution grids up to all symmetries; for 6×6, where only 49 grids differ in more
+   * than symmetry, the puzzles up to symmetry; for 4×4 the puzzles themselves.
    */
-  compared: 'solutions up to symmetry' | 'puzzles'
+  compared: Comparison['compared']
   /** Test examples. */
   testExamples: number
   /** Test examples that also occur in training. */
@@ -47,6 +48,7 @@ async function* examples(
 
 /** What makes two examples the same; `exact` is only asked for where `quick` agrees. */
 interface Comparison {
+  compared: 'solutions up to symmetry' | 'puzzles up to symmetry' | 'puzzles'
   field: 'inputs' | 'labels'
   quick: (grid: Uint8Array) => number | string
   exact: (grid: Uint8Array) => string
@@ -82,24 +84,30 @@ async function commonExamples(
   return [...leaked].toSorted((a, b) => a - b)
 }
 
+function comparisonOf(cells: number): Comparison {
+  if (cells === 81)
+    return { compared: 'solutions up to symmetry', field: 'labels', quick: gridInvariant, exact: canonicalGrid }
+  if (cells === 36)
+    return { compared: 'puzzles up to symmetry', field: 'inputs', quick: puzzleInvariant, exact: canonicalPuzzle }
+  return { compared: 'puzzles', field: 'inputs', quick: gridKey, exact: gridKey }
+}
+
 /**
- * Looks for test puzzles that the training split gives away. Both sets hold one example per puzzle. For 9×9 the first
- * puzzle of each training group stands for its augmentations, which share its solution up to symmetry.
+ * Looks for test puzzles that the training split gives away. Both sets hold one example per puzzle. Where symmetric
+ * ones count as the same, the first puzzle of each training group stands for its augmentations.
  */
 export async function findLeaks(test: DatasetSet, train: DatasetSet): Promise<LeakReport> {
-  const nine = test.metadata.seqLen === 81
-  const comparison: Comparison = nine
-    ? { field: 'labels', quick: gridInvariant, exact: canonicalGrid }
-    : { field: 'inputs', quick: gridKey, exact: gridKey }
+  const comparison = comparisonOf(test.metadata.seqLen)
+  const { compared, field } = comparison
   const leaked = await commonExamples(
-    examples(test, test.numPuzzles, (index) => index, comparison.field),
-    nine
-      ? examples(train, train.numGroups, (group) => train.groupIndices[group]!, comparison.field)
-      : examples(train, train.numPuzzles, (index) => index, comparison.field),
+    examples(test, test.numPuzzles, (index) => index, field),
+    compared === 'puzzles'
+      ? examples(train, train.numPuzzles, (index) => index, field)
+      : examples(train, train.numGroups, (group) => train.groupIndices[group]!, field),
     comparison,
   )
   return {
-    compared: nine ? 'solutions up to symmetry' : 'puzzles',
+    compared,
     testExamples: test.numPuzzles,
     leaked: leaked.length,
     firstLeaked: leaked.slice(0, MAX_LISTED),

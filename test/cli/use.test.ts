@@ -28,6 +28,18 @@ t.test('a trained checkpoint can be scored, used and inspected', async (t) => {
     const table = await hrm(['eval', 'run', 'data', '--max-examples', '4', '--split', 'train'], { cwd })
     t.match(table.stdout, /^set +n +exact accuracy +95 % interval/)
     t.match(table.stdout, /\nall +4 /)
+    t.match(table.stderr, /examples a second\n$/)
+  })
+
+  await t.test('eval with halting scores every example after as many segments as it takes', async (t) => {
+    const { code, stdout, stderr } = await hrm(
+      ['eval', 'run', 'data', '--halting', 'q', '--max-segments', '3', '--batch', '2', '--json'],
+      { cwd },
+    )
+    t.equal(code, 0, stderr)
+    const result = lastJson(stdout) as { sets: { all: { steps: number } } }
+    t.match(result, { halting: 'q', sets: { all: { lm_loss: null } }, examples_per_second: Number })
+    t.ok(result.sets.all.steps >= 1 && result.sets.all.steps <= 3)
   })
 
   await t.test('eval exits 6 below --min-exact, 3 for what it cannot read', async (t) => {

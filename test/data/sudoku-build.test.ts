@@ -10,6 +10,7 @@ import {
   buildGeneratedSudoku,
   type BuildResult,
   buildSudokuFromCsv,
+  canonicalPuzzle,
   type CsvBuildOptions,
   type GeneratedBuildOptions,
   generatePuzzle,
@@ -411,6 +412,22 @@ test('augmentations that equal a test puzzle are reported', async (t) => {
   t.equal(leaks!.compared, 'puzzles')
   t.ok(leaks!.leaked > 0 && leaks!.leaked <= 100)
   t.ok(leaks!.firstLeaked.length <= 10)
+})
+
+test('no 6×6 puzzle is a symmetric twin of another, and twins in another file are found', async (t) => {
+  // Few puzzles with one empty cell differ in more than symmetry, so that random ones alone would be twins.
+  const out = join(t.testdir(), 'out')
+  const { leaks } = await generated(out, { size: 6, holes: 1, trainPuzzles: 100, testPuzzles: 40, numAug: 1 })
+  t.same(leaks, { compared: 'puzzles up to symmetry', testExamples: 40, leaked: 0, firstLeaked: [] })
+  const dataset = await Dataset.open(out)
+  const forms = (split: 'train' | 'test', count: number, step: number): string[] =>
+    Array.from({ length: count }, (_, index) =>
+      canonicalPuzzle(tokensToDigits(dataset.example(split, 'all', index * step).inputs)),
+    )
+  t.equal(new Set([...forms('train', 100, 2), ...forms('test', 40, 1)]).size, 140)
+  dataset.close()
+  const again = await generated(out, { size: 6, holes: 1, trainPuzzles: 100, testPuzzles: 0, seed: 1, force: true })
+  t.ok(again.leaks!.leaked > 0)
 })
 
 test('test puzzles depend on the seed and their number alone', async (t) => {

@@ -7,8 +7,10 @@ import {
   allGrids,
   applySymmetry,
   canonicalGrid,
+  canonicalPuzzle,
   generatePuzzle,
   gridInvariant,
+  puzzleInvariant,
   randomGrid,
   randomSymmetry,
   solveSudoku,
@@ -232,5 +234,29 @@ test('different grids differ in canonical form and nearly always in invariant', 
   const grids = Array.from({ length: 1500 }, (_, index) => randomGrid(9, new RandomStream(6, 'grid', index)))
   t.ok(new Set(grids.map(gridInvariant)).size >= 1495)
   t.equal(new Set(grids.slice(0, 60).map(canonicalGrid)).size, 60)
+  t.end()
+})
+
+test('6×6 puzzles that are the same up to symmetry have one canonical form and one invariant, others do not', (t) => {
+  const puzzleAt = (index: number) => generatePuzzle(6, 18, new RandomStream(7, 'puzzle', index)).puzzle
+  fc.assert(
+    fc.property(fc.nat(1000), fc.nat(1000), (puzzleIndex, symmetryIndex) => {
+      const puzzle = puzzleAt(puzzleIndex)
+      const twin = applySymmetry(6, randomSymmetry(6, new RandomStream(8, 'augmentation', symmetryIndex)), puzzle)
+      t.equal(canonicalPuzzle(twin), canonicalPuzzle(puzzle))
+      t.equal(puzzleInvariant(twin), puzzleInvariant(puzzle))
+    }),
+    { numRuns: 30 },
+  )
+  const puzzles = Array.from({ length: 200 }, (_, index) => puzzleAt(index))
+  t.equal(new Set(puzzles.map(canonicalPuzzle)).size, 200)
+  t.ok(new Set(puzzles.map(puzzleInvariant)).size >= 190)
+  const canonical = digits(canonicalPuzzle(puzzles[0]!))
+  t.equal(canonicalPuzzle(canonical), canonical.join(''))
+  // One cell moved is another puzzle: the form tells apart what no symmetry maps onto each other.
+  const given = puzzles[0]!.findIndex((digit) => digit > 0)
+  const other = puzzles[0]!.slice()
+  other[given] = 0
+  t.not(canonicalPuzzle(other), canonicalPuzzle(puzzles[0]!))
   t.end()
 })

@@ -19,6 +19,34 @@ test('evaluation does not depend on the batch but for the padding in q_halt_loss
   t.equal((await model.evaluate(data, { split: 'train' })).sets['all']!.count, 24)
 })
 
+test('with halting q examples are scored where solve() ends them', async (t) => {
+  const data = await tinyDataset(t, { test: 40 })
+  await using model = await HRM.create(tiny, { seed: 4, maxBatch: 3 })
+  // The halting rule never fires in an untrained Q head, which gives both answers the same logit.
+  const official = (await model.evaluate(data, { batchSize: 40 })).sets['all']!
+  const { lm_loss, q_halt_loss, ...rest } = (await model.evaluate(data, { halting: 'q' })).sets['all']!
+  t.match(official, rest)
+  t.equal(lm_loss, null)
+  t.ok(Math.abs(q_halt_loss! - official.q_halt_loss!) < 1e-5, `${q_halt_loss} and ${official.q_halt_loss}`)
+  t.equal((await model.evaluate(data, { maxSegments: 7 })).sets['all']!.steps, 7)
+
+  await model.train(data, { ...recipe, epochs: 60 }).done()
+  const { sets } = await model.evaluate(data, { halting: 'q', maxSegments: 6 })
+  const all = Array.from({ length: 40 }, (_, at) => data.example('test', 'all', at))
+  const inputs = all.map((example) => example.inputs)
+  const puzzleIds = all.map((example) => example.puzzleId)
+  const answers = await model.solve(inputs, { halting: 'q', maxSegments: 6, puzzleIds })
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+  const exact = answers.map(({ tokens }, at) => tokens.every((token, i) => token === all[at]!.labels[i]))
+  t.match(sets['all'], {
+    count: 40,
+    exact_accuracy: mean(exact.map(Number)),
+    steps: mean(answers.map(({ segments }) => segments)),
+    q_halt_accuracy: mean(answers.map(({ qHalt }, at) => Number(qHalt >= 0 === exact[at]))),
+  })
+  t.ok(sets['all']!.steps! < 6 && sets['all']!.exact_accuracy! > 0, JSON.stringify(sets))
+})
+
 test('an abort ends the evaluation with its reason', async (t) => {
   const data = await tinyDataset(t, { train: 8, test: 200 })
   await using model = await HRM.create(tiny)
@@ -26,8 +54,9 @@ test('an abort ends the evaluation with its reason', async (t) => {
   await t.rejects(model.evaluate(data, { signal: AbortSignal.abort(reason) }), reason)
   const abort = new AbortController()
   const evaluation = model.evaluate(data, { batchSize: 1, signal: abort.signal })
+  const halting = model.evaluate(data, { halting: 'q', signal: abort.signal })
   setTimeout(() => abort.abort(reason), 3)
-  await t.rejects(evaluation, reason)
+  await Promise.all([t.rejects(evaluation, reason), t.rejects(halting, reason)])
 })
 
 test('an evaluation of a split that is absent is refused', async (t) => {

@@ -1,7 +1,7 @@
 import { test, type Test } from 'tap'
 import { Engine } from '#dist/engine.js'
 import { HRM, type SolveResult } from '#dist/index.js'
-import { native } from '#dist/native.js'
+import { native, type NativeSegmentOptions, type NativeSegmentResult } from '#dist/native.js'
 import { resolveModelConfig } from '#dist/config.js'
 import { Solver } from '#dist/solver.js'
 import { examples, rejection, tiny } from './fixtures.js'
@@ -88,6 +88,61 @@ test('with halting q each sequence ends with the same bits as alone, whatever th
   const last = []
   for await (const state of single.segments(puzzles[0]!, { halting: 'q' })) last.push(state)
   t.equal(last.length, alone[0]!.segments)
+})
+
+/** A solver over a device that only counts: sequence `token` halts after `lengths[token]` segments. */
+function countingSolver(lengths: readonly number[], maxBatch: number) {
+  const segments: { rows: number; started: number }[] = []
+  let running: { length: number; done: number }[] = []
+  const segment = async ({ rows, reset, inputs, keep }: NativeSegmentOptions): Promise<NativeSegmentResult> => {
+    const kept = keep ? [...keep].map((slot) => running[slot]!) : running
+    running = Array.from({ length: rows }, (_, slot) =>
+      reset[slot] ? { length: lengths[inputs[slot * tiny.seqLen]!]!, done: 0 } : kept[slot]!,
+    )
+    for (const sequence of running) sequence.done++
+    segments.push({ rows, started: [...reset].filter(Boolean).length })
+    return {
+      tokens: new Int32Array(rows * tiny.seqLen),
+      qHalt: Float32Array.from(running, ({ length, done }) => (done >= length ? 1 : -1)),
+      qContinue: new Float32Array(rows),
+      steps: Int32Array.from(running, ({ done }) => done),
+    }
+  }
+  const engine = new Engine({ openSession: async () => ({ segment, close: () => {} }) } as never)
+  return { segments, solver: new Solver(engine, resolveModelConfig(tiny), { maxBatch, maxWaitMs: 0 }) }
+}
+
+test('a sequence that halts leaves its slot to the next one waiting, so that no slot is idle while one waits', async (t) => {
+  const lengths = [1, 5, 2, 9, 3, 1, 4]
+  const work = Array.from({ length: 50 }, (_, at) => (at * 5) % lengths.length)
+  const { segments, solver } = countingSolver(lengths, 4)
+  const results = (await solver.solve(
+    work.map((token) => new Int32Array(tiny.seqLen).fill(token)),
+    { halting: 'q', maxSegments: 100 },
+  )) as SolveResult[]
+  t.same(
+    results.map(({ segments: count }) => count),
+    work.map((token) => lengths[token]),
+  )
+  const total = work.reduce((sum, token) => sum + lengths[token]!, 0)
+  t.equal(
+    segments.reduce((sum, { rows }) => sum + rows, 0),
+    total,
+    'halted sequences are not computed any more',
+  )
+  const lastStart = segments.findLastIndex(({ started }) => started > 0)
+  t.ok(segments.slice(0, lastStart + 1).every(({ rows }) => rows === 4))
+  t.ok(segments.length - lastStart <= Math.max(...lengths), 'after the last start only what runs is left')
+})
+
+test('calls at the same time run in the same segments', async (t) => {
+  const { segments, solver } = countingSolver([3], 4)
+  await Promise.all(Array.from({ length: 8 }, () => solver.solve(new Int32Array(tiny.seqLen), { halting: 'q' })))
+  t.same(
+    segments.map(({ rows }) => rows),
+    [4, 4, 4, 4, 4, 4],
+    'eight calls of three segments in two batches of four',
+  )
 })
 
 test('calls at the same time share batches and do not change each other', async (t) => {
