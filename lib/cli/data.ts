@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander'
 import { argumentError } from '../errors.js'
-import type { BuildProgress, BuildResult } from '../sudoku/build.js'
+import type { BuildProgress, BuildResult } from '../dataset-build.js'
+import type { SudokuBuildResult } from '../sudoku/build.js'
 import { integerOption } from './options.js'
 import { formatCount, note, print, printJson } from './output.js'
 import { Progress } from './progress.js'
@@ -61,7 +62,11 @@ class Phases {
   }
 }
 
-async function runBuild(source: string | undefined, options: SudokuOptions, signal: AbortSignal): Promise<BuildResult> {
+async function runBuild(
+  source: string | undefined,
+  options: SudokuOptions,
+  signal: AbortSignal,
+): Promise<SudokuBuildResult> {
   const { buildGeneratedSudoku, buildSudokuFromCsv } = await import('../sudoku/build.js')
   const { out, seed, numAug, force, subsampleSize, minDifficulty, generate, grids } = options
   const phases = new Phases()
