@@ -6,6 +6,7 @@ import { DatasetWriter, type SplitCounts, type SplitDescription, type SplitWrite
 import { HRMError, rangeError } from './errors.js'
 import { type Comparison, findLeaks, type LeakReport } from './leaks.js'
 import { checkSeed, RandomStream } from './random.js'
+import type { Vocabulary } from './vocabulary.js'
 
 /** What is going on: bytes of a file or puzzles of a split, done and in total. */
 export interface BuildProgress {
@@ -44,6 +45,8 @@ export interface BuildPlan {
   /** Writes the set of a split. */
   fill: (split: Split, writer: SplitWriter) => Promise<void>
   comparison: Comparison
+  /** Stored with the dataset. */
+  vocabulary?: Vocabulary
 }
 
 /** The only set of a built split. */
@@ -97,7 +100,7 @@ export async function buildDataset(options: BuildOptions, plan: BuildPlan): Prom
     }
     const leaks = await checkLeaks(options.outDir, built, plan.comparison)
     options.signal?.throwIfAborted()
-    return { splits: counts, leaks, ...(await writer.commit(identifiers)) }
+    return { splits: counts, leaks, ...(await writer.commit(identifiers, plan.vocabulary)) }
   } catch (error) {
     writer.abort()
     throw error
