@@ -2,6 +2,7 @@ import { Command, Option } from 'commander'
 import { argumentError } from '../errors.js'
 import type { SudokuBuildResult } from '../sudoku/build.js'
 import { addBuildOptions, type BuildCommandOptions, Phases, refuseOptions, reportBuild } from './build-report.js'
+import { gridCommand } from './data-grid.js'
 import { mazeCommand } from './data-maze.js'
 import { integerOption } from './options.js'
 import { Interrupts } from './signals.js'
@@ -99,4 +100,5 @@ export function dataCommand(): Command {
     .description('Builds dataset folders in the official layout.')
     .addCommand(sudokuCommand())
     .addCommand(mazeCommand())
+    .addCommand(gridCommand())
 }
