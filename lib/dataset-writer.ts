@@ -21,6 +21,7 @@ import { syncFolder, temporaryPrefix, writeDurably } from './durable-folder.js'
 import { HRMError } from './errors.js'
 import { ioError } from './mapped-file.js'
 import { NpyWriter } from './npy.js'
+import { encodeVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
 /** What the caller says of a split; the rest of its metadata is counted. */
 export type SplitDescription = Omit<DatasetMetadata, 'totalGroups' | 'meanPuzzleExamples' | 'sets'>
@@ -171,18 +172,20 @@ export class DatasetWriter {
   }
 
   /**
-   * Puts the finished splits in place and writes `identifiers.json` and `hash.json` over the whole folder. A split that
+   * Puts the finished splits in place and writes `identifiers.json`, `vocabulary.json` and `hash.json` over the whole folder. A split that
    * is there already, byte for byte, stays, so that a build can be repeated.
    *
    * @param identifiers - names of the puzzle identifiers, by number
+   * @param vocabulary - what the tokens stand for; without it the folder has no `vocabulary.json`
    * @throws HRMError ERR_HRM_DATASET where a split that stays does not fit, or without `force` one that exists differs;
    * ERR_HRM_IO
    */
-  async commit(identifiers: readonly string[]): Promise<{ hash: string; files: FileHashes }> {
+  async commit(identifiers: readonly string[], vocabulary?: Vocabulary): Promise<{ hash: string; files: FileHashes }> {
     const written = this.#writers.map(({ split }) => split)
     const kept = splitNames.filter((split) => !written.includes(split) && existsSync(join(this.dir, split)))
-    const identifiersText = JSON.stringify(identifiers)
-    this.#checkFit(kept, identifiersText)
+    const texts = new Map([['identifiers.json', JSON.stringify(identifiers)]])
+    if (vocabulary !== undefined) texts.set(vocabularyFile, encodeVocabulary(vocabulary))
+    this.#checkFit(kept, texts)
     const recorded = readHashes(this.dir)
     const hashes = new Map<string, string>()
     try {
@@ -195,13 +198,16 @@ export class DatasetWriter {
         }
       }
       const equal = await this.#equalSplits(hashes)
-      await writeDurably(join(this.#work, 'identifiers.json'), identifiersText)
-      hashes.set('identifiers.json', await sha256OfFile(join(this.#work, 'identifiers.json')))
+      for (const [name, text] of texts) {
+        await writeDurably(join(this.#work, name), text)
+        hashes.set(name, await sha256OfFile(join(this.#work, name)))
+      }
       await writeDurably(join(this.#work, 'hash.json'), encodeHashes(hashes))
       // While splits change there is no hash.json, so that at no moment a wrong one is there.
       rmSync(join(this.dir, 'hash.json'), { force: true })
       for (const split of written) if (!equal.has(split)) this.#replace(split)
-      for (const name of ['identifiers.json', 'hash.json']) renameSync(join(this.#work, name), join(this.dir, name))
+      if (vocabulary === undefined) rmSync(join(this.dir, vocabularyFile), { force: true })
+      for (const name of [...texts.keys(), 'hash.json']) renameSync(join(this.#work, name), join(this.dir, name))
       await syncFolder(this.dir)
       rmSync(this.#work, { recursive: true, force: true })
     } catch (error) {
@@ -211,11 +217,12 @@ export class DatasetWriter {
   }
 
   /** Splits of one folder share identifiers, length and vocabulary. */
-  #checkFit(kept: readonly Split[], identifiersText: string): void {
+  #checkFit(kept: readonly Split[], texts: ReadonlyMap<string, string>): void {
     if (kept.length === 0) return
-    const path = join(this.dir, 'identifiers.json')
-    if (existsSync(path) && readFileSync(path, 'utf8').trim() !== identifiersText) {
-      throw datasetError(path, 'the identifiers of the split to be added', 'others')
+    for (const name of ['identifiers.json', vocabularyFile]) {
+      const path = join(this.dir, name)
+      if (existsSync(path) && readFileSync(path, 'utf8').trim() !== texts.get(name)?.trim())
+        throw datasetError(path, `the ${name.replace('.json', '')} of the split to be added`, 'another')
     }
     for (const split of kept) {
       const keptPath = join(this.dir, split, 'dataset.json')

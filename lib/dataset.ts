@@ -19,6 +19,7 @@ import {
 } from './dataset-files.js'
 import { HRMError, rangeError } from './errors.js'
 import { NpyArray } from './npy.js'
+import { parseVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
 export type { DatasetMetadata, Split } from './dataset-files.js'
 
@@ -376,9 +377,26 @@ export class Dataset {
     throw datasetError(path, 'a list of strings', 'something else')
   }
 
+  /**
+   * What the tokens stand for; undefined where `vocabulary.json` is absent, as in official datasets.
+   *
+   * @throws HRMError ERR_HRM_DATASET
+   */
+  vocabulary(): Vocabulary | undefined {
+    const path = join(this.dir, vocabularyFile)
+    if (!existsSync(path)) return undefined
+    const fail = (expected: string): never => {
+      throw datasetError(path, expected, 'something else')
+    }
+    const vocabulary = parseVocabulary(readJson(path), fail)
+    if (vocabulary.values.length !== this.vocabSize) fail(`${this.vocabSize} values, as vocab_size says`)
+    if (vocabulary.rows * vocabulary.columns !== this.seqLen) fail(`${this.seqLen} cells, as seq_len says`)
+    return vocabulary
+  }
+
   #files(): string[] {
     const files = [...this.#splits].flatMap(([split, { metadata }]) => splitFiles(split, metadata.sets))
-    return existsSync(join(this.dir, 'identifiers.json')) ? ['identifiers.json', ...files] : files
+    return [...['identifiers.json', vocabularyFile].filter((name) => existsSync(join(this.dir, name))), ...files]
   }
 
   async #computeHashes(): Promise<FileHashes> {

@@ -1,11 +1,11 @@
-import { existsSync, statSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { statSync } from 'node:fs'
+import { basename } from 'node:path'
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
-import { readMetadata, type Split, splitNames } from '../dataset-files.js'
-import { DatasetSet } from '../dataset.js'
-import { DatasetWriter, type SplitCounts, type SplitDescription, type SplitWriter } from '../dataset-writer.js'
+import { buildDataset, type BuildOptions, type BuildResult, checkCount, csvFiles, subsample } from '../dataset-build.js'
+import type { Split } from '../dataset-files.js'
+import type { SplitDescription, SplitWriter } from '../dataset-writer.js'
 import { HRMError, rangeError } from '../errors.js'
-import { checkSeed, RandomStream } from '../random.js'
+import { RandomStream } from '../random.js'
 import { canonicalPuzzle } from './canonical-puzzle.js'
 import { readSudokuCsv, type SudokuRow } from './csv.js'
 import { generatePuzzle, type SudokuPuzzle } from './generator.js'
@@ -17,32 +17,18 @@ import {
   type SudokuSize,
   sudokuVocabSize,
 } from './geometry.js'
-import { findLeaks, type LeakReport } from './leaks.js'
+import { sudokuComparison } from './leaks.js'
 import { allGrids, randomGrid } from './solver.js'
 import { applySymmetry, randomSymmetry } from './symmetry.js'
 
-/** What is going on: bytes of a file or puzzles of a split, done and in total. */
-export interface BuildProgress {
-  phase: string
-  unit: 'bytes' | 'puzzles'
-  done: number
-  total: number
-}
+const op = 'sudoku'
 
-interface BuildOptions {
-  /** The dataset folder; splits that are not built stay. */
-  outDir: string
+interface SudokuBuildOptions extends BuildOptions {
   /** Augmented versions of each training puzzle besides itself. */
   numAug: number
-  /** Decides the subsample, the augmentations and what is generated. */
-  seed: number
-  /** Whether existing splits are replaced. @default false */
-  force?: boolean
-  signal?: AbortSignal
-  onProgress?: (progress: BuildProgress) => void
 }
 
-export interface CsvBuildOptions extends BuildOptions {
+export interface CsvBuildOptions extends SudokuBuildOptions {
   /** A CSV file (`test…` becomes the test split, any other the training split) or a folder with train.csv and test.csv. */
   source: string
   /** Training puzzles to draw. @default all */
@@ -51,7 +37,7 @@ export interface CsvBuildOptions extends BuildOptions {
   minDifficulty?: number
 }
 
-export interface GeneratedBuildOptions extends BuildOptions {
+export interface GeneratedBuildOptions extends SudokuBuildOptions {
   size: SudokuSize
   trainPuzzles: number
   /** 0 makes no test split. */
@@ -62,19 +48,9 @@ export interface GeneratedBuildOptions extends BuildOptions {
   grids?: number
 }
 
-export interface BuildResult {
+export interface SudokuBuildResult extends BuildResult {
   size: SudokuSize
-  splits: Partial<Record<Split, SplitCounts>>
-  /** undefined where the folder has only one split. */
-  leaks: LeakReport | undefined
-  /** SHA-256 of the whole dataset. */
-  hash: string
-  /** SHA-256 of each file. */
-  files: ReadonlyMap<string, string>
 }
-
-const setName = 'all'
-const identifiers = ['<blank>']
 
 /** Redraws of an augmentation that left the training grids, and of a puzzle that was there before. */
 const MAX_REDRAWS = 10_000
@@ -86,13 +62,8 @@ function describe(size: SudokuSize): SplitDescription {
     blankIdentifierId: 0,
     vocabSize: sudokuVocabSize(size),
     seqLen: size * size,
-    numPuzzleIdentifiers: identifiers.length,
+    numPuzzleIdentifiers: 1,
   }
-}
-
-function checkCount(name: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return
-  throw rangeError(`[sudoku] expected ${name} to be an integer of at least ${least}, got ${value}; do pass another`)
 }
 
 /** Writes puzzles as groups of themselves and their augmentations. */
@@ -117,7 +88,6 @@ class GroupWriter {
     this.#numAug = numAug
     this.#seed = seed
     this.#accepts = accepts
-    writer.beginSet(setName)
   }
 
   write({ puzzle, solution }: SudokuPuzzle): void {
@@ -146,91 +116,19 @@ class GroupWriter {
   }
 }
 
-/** Opens the only set of a split for the leak check. */
-async function openSet(folder: string): Promise<DatasetSet> {
-  const metadata = readMetadata(join(folder, 'dataset.json'))
-  return DatasetSet.open(folder, metadata.sets[0]!, metadata)
-}
-
-/** Compares the splits of a dataset, new ones where they were built; undefined where there is only one. */
-async function checkLeaks(outDir: string, built: ReadonlyMap<Split, SplitWriter>): Promise<LeakReport | undefined> {
-  const [train, test] = splitNames.map((split) => built.get(split)?.dir ?? join(outDir, split))
-  if (!existsSync(train!) || !existsSync(test!)) return undefined
-  const sets: DatasetSet[] = []
-  try {
-    for (const folder of [test!, train!]) sets.push(await openSet(folder))
-    // A split of another format is refused when the new one is committed.
-    if (sets[0]!.metadata.seqLen !== sets[1]!.metadata.seqLen) return undefined
-    return await findLeaks(sets[0]!, sets[1]!)
-  } finally {
-    for (const set of sets) set.close()
-  }
-}
-
 /** Runs `fill` for each split and puts all in place, or nothing. */
 async function build(
-  options: BuildOptions,
+  options: SudokuBuildOptions,
   size: SudokuSize,
   splits: readonly Split[],
   fill: (split: Split, writer: SplitWriter) => Promise<void>,
-): Promise<BuildResult> {
-  checkCount('num-aug', options.numAug, 0)
-  checkSeed(options.seed)
-  const writer = DatasetWriter.create(options.outDir, options)
-  try {
-    const built = new Map<Split, SplitWriter>()
-    const counts: Partial<Record<Split, SplitCounts>> = {}
-    for (const split of splits) {
-      const splitWriter = writer.split(split, describe(size))
-      built.set(split, splitWriter)
-      await fill(split, splitWriter)
-      counts[split] = (await splitWriter.finish()).counts
-    }
-    const leaks = await checkLeaks(options.outDir, built)
-    options.signal?.throwIfAborted()
-    return { size, splits: counts, leaks, ...(await writer.commit(identifiers)) }
-  } catch (error) {
-    writer.abort()
-    throw error
+): Promise<SudokuBuildResult> {
+  checkCount(op, 'num-aug', options.numAug, 0)
+  const description = describe(size)
+  return {
+    size,
+    ...(await buildDataset(options, { splits, description, fill, comparison: sudokuComparison(size * size) })),
   }
-}
-
-/** The CSV file of each split that a path stands for; test comes first. */
-function csvFiles(source: string): [Split, string][] {
-  if (!existsSync(source)) {
-    throw new HRMError(
-      'ERR_HRM_DATASET',
-      `[sudoku] expected a CSV file or a folder with train.csv and test.csv, got nothing at ${source}; do check the path`,
-      { path: source },
-    )
-  }
-  if (!statSync(source).isDirectory()) return [[basename(source).startsWith('test') ? 'test' : 'train', source]]
-  const files = (['test', 'train'] as const).map((split): [Split, string] => [split, join(source, `${split}.csv`)])
-  const missing = files.find(([, path]) => !existsSync(path))
-  if (missing !== undefined) {
-    throw new HRMError(
-      'ERR_HRM_DATASET',
-      `[sudoku] expected train.csv and test.csv in ${source}, got no ${missing[0]}.csv; do pass a single file to build one split`,
-      { path: missing[1] },
-    )
-  }
-  return files
-}
-
-/** Rows drawn without replacement, each as likely as any other, in the order of the file; memory is O(size). */
-async function subsample(rows: AsyncIterable<SudokuRow>, size: number, seed: number): Promise<SudokuRow[]> {
-  const random = new RandomStream(seed, 'subsample', 0)
-  const kept: SudokuRow[] = []
-  let seen = 0
-  for await (const row of rows) {
-    seen++
-    if (kept.length < size) kept.push(row)
-    else {
-      const slot = random.nextBelow(seen)
-      if (slot < size) kept[slot] = row
-    }
-  }
-  return kept.toSorted((a, b) => a.line - b.line)
 }
 
 /**
@@ -240,11 +138,11 @@ async function subsample(rows: AsyncIterable<SudokuRow>, size: number, seed: num
  * @throws HRMError ERR_HRM_DATASET naming file and line, or where a split exists; ERR_HRM_IO
  * @throws RangeError ERR_HRM_ARGUMENT where an option is out of range
  */
-export async function buildSudokuFromCsv(options: CsvBuildOptions): Promise<BuildResult> {
+export async function buildSudokuFromCsv(options: CsvBuildOptions): Promise<SudokuBuildResult> {
   const { source, seed, subsampleSize, minDifficulty, signal, onProgress } = options
-  if (subsampleSize !== undefined) checkCount('subsample-size', subsampleSize, 1)
-  if (minDifficulty !== undefined) checkCount('min-difficulty', minDifficulty, 0)
-  const files = new Map(csvFiles(source))
+  if (subsampleSize !== undefined) checkCount(op, 'subsample-size', subsampleSize, 1)
+  if (minDifficulty !== undefined) checkCount(op, 'min-difficulty', minDifficulty, 0)
+  const files = new Map(csvFiles(op, source))
   return build(options, 9, [...files.keys()], async (split, writer) => {
     const path = files.get(split)!
     const total = statSync(path).size
@@ -323,11 +221,11 @@ function gridsOf({ size, grids, seed }: GeneratedBuildOptions): Record<Split, Ui
  * @throws RangeError ERR_HRM_ARGUMENT where an option is out of range or so many puzzles do not exist
  * @throws HRMError ERR_HRM_DATASET where a split exists; ERR_HRM_IO
  */
-export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Promise<BuildResult> {
+export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Promise<SudokuBuildResult> {
   const { size, trainPuzzles, testPuzzles, holes, seed, signal, onProgress } = options
   sudokuGeometry(size)
-  checkCount('generate', trainPuzzles, 1)
-  checkCount('test', testPuzzles, 0)
+  checkCount(op, 'generate', trainPuzzles, 1)
+  checkCount(op, 'test', testPuzzles, 0)
   const grids = gridsOf(options)
   const trainGrids = options.grids === undefined ? undefined : new Set(grids!.train.map(gridKey))
   const identity = size === 6 ? canonicalPuzzle : gridKey

@@ -1,7 +1,4 @@
-import { createReadStream } from 'node:fs'
-import { CsvError, parse } from 'csv-parse'
-import { HRMError } from '../errors.js'
-import { ioError } from '../mapped-file.js'
+import { csvError, type CsvForm, readCsv } from '../csv.js'
 import type { SudokuPuzzle } from './generator.js'
 import { verifySudoku } from './solver.js'
 
@@ -13,29 +10,11 @@ export interface SudokuRow extends SudokuPuzzle {
   rating: number | undefined
 }
 
-/** Longest row accepted; a quote that is never closed would else take in the whole file. */
-const MAX_ROW_BYTES = 2 ** 16
-
-function csvError(path: string, line: number, expected: string, got: string): HRMError {
-  const message = `[csv] expected ${expected} in line ${line}, got ${got.slice(0, 120)} in ${path}; do correct the line`
-  return new HRMError('ERR_HRM_DATASET', message, { path, line })
-}
-
-/** Where each column stands; `source` is not needed. */
-interface Columns {
-  count: number
-  question: number
-  answer: number
-  rating: number
-}
-
-function readHeader(path: string, line: number, header: readonly string[]): Columns {
-  const names = header.map((name) => name.trim())
-  const [question, answer, rating] = ['question', 'answer', 'rating'].map((name) => names.indexOf(name))
-  if (question! < 0 || answer! < 0 || new Set(names).size !== names.length) {
-    throw csvError(path, line, 'the header source,question,answer,rating', JSON.stringify(header.join(',')))
-  }
-  return { count: names.length, question: question!, answer: answer!, rating: rating! }
+const form: CsvForm = {
+  header: 'source,question,answer,rating',
+  required: ['question', 'answer'],
+  optional: ['rating'],
+  maxRowBytes: 2 ** 16,
 }
 
 function digits(path: string, line: number, column: string, text: string, pattern: RegExp): Uint8Array {
@@ -52,18 +31,6 @@ function digits(path: string, line: number, column: string, text: string, patter
   return Uint8Array.from(text, (character) => (character === '.' ? 0 : Number(character)))
 }
 
-function readRow(path: string, line: number, columns: Columns, record: readonly string[]): SudokuRow {
-  if (record.length !== columns.count) throw csvError(path, line, `${columns.count} fields`, `${record.length}`)
-  const puzzle = digits(path, line, 'question', record[columns.question]!, /^[.0-9]*$/)
-  const solution = digits(path, line, 'answer', record[columns.answer]!, /^[1-9]*$/)
-  const verdict = verifySudoku(9, puzzle, solution)
-  if (!verdict.valid) throw csvError(path, line, 'an answer that solves the question', verdict.reason)
-  const text = columns.rating < 0 ? undefined : record[columns.rating]!
-  if (text !== undefined && !/^[0-9]{1,15}$/.test(text))
-    throw csvError(path, line, 'a whole number as rating', JSON.stringify(text))
-  return { line, puzzle, solution, rating: text === undefined ? undefined : Number(text) }
-}
-
 /**
  * The rows of a CSV with the columns source, question, answer, rating, in the form of sapientinc/sudoku-extreme: 81
  * digits row by row, `.` or `0` for blank. Read as a stream; every answer is checked against its question.
@@ -75,32 +42,14 @@ export async function* readSudokuCsv(
   path: string,
   onBytes?: (bytes: number) => void,
 ): AsyncGenerator<SudokuRow, void, undefined> {
-  const file = createReadStream(path, { highWaterMark: 2 ** 18 })
-  const parser = parse({
-    bom: true,
-    info: true,
-    relax_column_count: true,
-    skip_empty_lines: true,
-    max_record_size: MAX_ROW_BYTES,
-  })
-  file.on('error', (error) => parser.destroy(error))
-  file.pipe(parser)
-  let columns: Columns | undefined
-  let reported = 0
-  try {
-    for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number } }>) {
-      if (columns === undefined) columns = readHeader(path, info.lines, record)
-      else yield readRow(path, info.lines, columns, record)
-      if (file.bytesRead === reported) continue
-      reported = file.bytesRead
-      onBytes?.(reported)
-    }
-  } catch (error) {
-    if (!(error instanceof CsvError)) throw ioError('read', path, error)
-    const { lines } = error as CsvError & { lines?: number }
-    throw csvError(path, lines ?? 0, 'a well-formed CSV row', error.message)
-  } finally {
-    file.destroy()
+  for await (const { line, fields } of readCsv(path, form, onBytes)) {
+    const [question, answer, rating] = fields
+    const puzzle = digits(path, line, 'question', question!, /^[.0-9]*$/)
+    const solution = digits(path, line, 'answer', answer!, /^[1-9]*$/)
+    const verdict = verifySudoku(9, puzzle, solution)
+    if (!verdict.valid) throw csvError(path, line, 'an answer that solves the question', verdict.reason)
+    if (rating !== undefined && !/^[0-9]{1,15}$/.test(rating))
+      throw csvError(path, line, 'a whole number as rating', JSON.stringify(rating))
+    yield { line, puzzle, solution, rating: rating === undefined ? undefined : Number(rating) }
   }
-  if (columns === undefined) throw csvError(path, 1, 'the header source,question,answer,rating', 'an empty file')
 }

@@ -14,11 +14,9 @@ export { allGrids, randomGrid, solveSudoku, type SudokuSolutions, type SudokuVer
 export { applySymmetry, randomSymmetry, type SudokuSymmetry } from './symmetry.js'
 export {
   buildGeneratedSudoku,
-  type BuildProgress,
-  type BuildResult,
   buildSudokuFromCsv,
   type CsvBuildOptions,
   type GeneratedBuildOptions,
+  type SudokuBuildResult,
 } from './build.js'
 export { readSudokuCsv, type SudokuRow } from './csv.js'
-export { findLeaks, type LeakReport } from './leaks.js'

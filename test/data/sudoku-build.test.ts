@@ -8,7 +8,6 @@ import { RandomStream } from '#dist/random.js'
 import {
   applySymmetry,
   buildGeneratedSudoku,
-  type BuildResult,
   buildSudokuFromCsv,
   canonicalPuzzle,
   type CsvBuildOptions,
@@ -17,6 +16,7 @@ import {
   randomSymmetry,
   readSudokuCsv,
   solveSudoku,
+  type SudokuBuildResult,
   tokensToDigits,
   verifySudoku,
 } from '#dist/sudoku/index.js'
@@ -36,11 +36,11 @@ function csv(count: number, seed: number): string {
 const trainCsv = csv(12, 1)
 const testCsv = csv(5, 2)
 
-function fromCsv(source: string, outDir: string, more: Partial<CsvBuildOptions> = {}): Promise<BuildResult> {
+function fromCsv(source: string, outDir: string, more: Partial<CsvBuildOptions> = {}): Promise<SudokuBuildResult> {
   return buildSudokuFromCsv({ source, outDir, seed: 0, numAug: 0, ...more })
 }
 
-function generated(outDir: string, more: Partial<GeneratedBuildOptions> = {}): Promise<BuildResult> {
+function generated(outDir: string, more: Partial<GeneratedBuildOptions> = {}): Promise<SudokuBuildResult> {
   return buildGeneratedSudoku({
     outDir,
     size: 4,
