@@ -1,7 +1,6 @@
 /** JSON as read by `parseStrictJson`: objects are Maps, so that no key (`__proto__`) has a meaning of its own. */
 export type StrictJson = null | boolean | number | string | StrictJson[] | Map<string, StrictJson>
 
-const whitespace = /[ \t\n\r]*/y
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
 const literals = new Map<string, null | boolean>([
   ['null', null],
@@ -33,23 +32,31 @@ export class JsonReader {
     this.#maxKeys = maxKeys
   }
 
-  /** Ends with an error at the place reached. */
-  fail(expected: string): never {
-    const found = this.#at < this.#text.length ? JSON.stringify(this.#text.slice(this.#at, this.#at + 12)) : 'the end'
-    throw new SyntaxError(`expected ${expected} at character ${this.#at}, got ${found}`)
+  /** Characters read so far. */
+  get position(): number {
+    return this.#at
+  }
+
+  /** Ends with an error at the place reached, or at an earlier one. */
+  fail(expected: string, at = this.#at): never {
+    const found = at < this.#text.length ? JSON.stringify(this.#text.slice(at, at + 12)) : 'the end'
+    throw new SyntaxError(`expected ${expected} at character ${at}, got ${found}`)
   }
 
   /** First character of the next value, '' at the end. */
   peek(): string {
-    this.#match(whitespace)
-    return this.#text[this.#at] ?? ''
+    let next = this.#text[this.#at]
+    while (next === ' ' || next === '\n' || next === '\r' || next === '\t') next = this.#text[++this.#at]
+    return next ?? ''
   }
 
-  #match(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.#at
-    const found = pattern.exec(this.#text)?.[0]
-    if (found !== undefined) this.#at += found.length
-    return found
+  /** The number that begins here, if one does. */
+  #matchNumber(): number | undefined {
+    number.lastIndex = this.#at
+    if (!number.test(this.#text)) return undefined
+    const start = this.#at
+    this.#at = number.lastIndex
+    return Number(this.#text.slice(start, this.#at))
   }
 
   #take(character: string): boolean {
@@ -73,14 +80,13 @@ export class JsonReader {
     try {
       return JSON.parse(this.#text.slice(start, this.#at)) as string
     } catch {
-      this.#at = start
-      this.fail('a string without control characters or unknown escapes')
+      this.fail('a string without control characters or unknown escapes', start)
     }
   }
 
   number(): number {
     this.peek()
-    return Number(this.#match(number) ?? this.fail('a number'))
+    return this.#matchNumber() ?? this.fail('a number')
   }
 
   /** `member` reads the value of each key. */
@@ -92,13 +98,8 @@ export class JsonReader {
         this.peek()
         const start = this.#at
         const key = this.string()
-        const repeated = keys.has(key)
-        if (repeated || keys.size === this.#maxKeys) {
-          this.#at = start
-          this.fail(
-            repeated ? `each key once, but ${JSON.stringify(key)} is repeated` : `at most ${this.#maxKeys} keys`,
-          )
-        }
+        if (keys.has(key)) this.fail(`each key once, but ${JSON.stringify(key.slice(0, 40))} is repeated`, start)
+        if (keys.size === this.#maxKeys) this.fail(`at most ${this.#maxKeys} keys`, start)
         keys.add(key)
         if (!this.#take(':')) this.fail('":"')
         member(key)
@@ -152,7 +153,7 @@ export class JsonReader {
       this.#at += literal.length
       return value
     }
-    return Number(this.#match(number) ?? this.fail('a value'))
+    return this.#matchNumber() ?? this.fail('a value')
   }
 
   /** Passes any value without keeping it. */

@@ -18,3 +18,18 @@ export const augmentation: fc.Arbitrary<ArcAugmentation> = fc.record({
     .shuffledSubarray([1, 2, 3, 4, 5, 6, 7, 8, 9], { minLength: 9 })
     .map((others) => Uint8Array.from([0, ...others])),
 })
+
+/** A small task as in JSON: the output is the colour of the input that comes most often. */
+export const task = {
+  train: [
+    { input: [[1, 2, 1]], output: [[1]] },
+    {
+      input: [
+        [0, 3],
+        [3, 3],
+      ],
+      output: [[3]],
+    },
+  ],
+  test: [{ input: [[7, 0, 7, 7]], output: [[7]] }],
+}
