@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander'
 import { argumentError } from '../errors.js'
 import type { BuildProgress, BuildResult } from '../sudoku/build.js'
+import { arcCommand } from './data-arc.js'
 import { integerOption } from './options.js'
 import { formatCount, note, print, printJson } from './output.js'
 import { Progress } from './progress.js'
@@ -161,5 +162,8 @@ function sudokuCommand(): Command {
 
 /** `hrm data`: builds dataset folders. */
 export function dataCommand(): Command {
-  return new Command('data').description('Builds dataset folders in the official layout.').addCommand(sudokuCommand())
+  return new Command('data')
+    .description('Builds dataset folders in the official layout.')
+    .addCommand(sudokuCommand())
+    .addCommand(arcCommand())
 }
