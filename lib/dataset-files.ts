@@ -33,6 +33,8 @@ export interface DatasetMetadata {
   meanPuzzleExamples: number
   /** Names of the sets, in order. */
   sets: readonly string[]
+  /** What the puzzles are, as `arc`; not an official field, and absent where the builder does not record it. */
+  task?: string
 }
 
 const fileKeys = {
@@ -45,6 +47,7 @@ const fileKeys = {
   totalGroups: 'total_groups',
   meanPuzzleExamples: 'mean_puzzle_examples',
   sets: 'sets',
+  task: 'task',
 } as const satisfies Record<keyof DatasetMetadata, string>
 
 /** Longest JSON file read at once: identifiers of a million puzzles take some 60 MB. */
@@ -107,6 +110,7 @@ export function readMetadata(path: string): DatasetMetadata {
   const numPuzzleIdentifiers = integer('numPuzzleIdentifiers', 1, int32)
   const mean = json.get(fileKeys.meanPuzzleExamples)
   const sets = json.get(fileKeys.sets)
+  const task = json.get(fileKeys.task)
   const setsAreNames =
     Array.isArray(sets) &&
     sets.length > 0 &&
@@ -123,6 +127,7 @@ export function readMetadata(path: string): DatasetMetadata {
     meanPuzzleExamples:
       typeof mean === 'number' && mean > 0 && mean <= int32 ? mean : fail('meanPuzzleExamples', 'a number above 0'),
     sets: setsAreNames ? sets : fail('sets', 'a list of different names'),
+    ...(typeof task === 'string' ? { task } : {}),
   }
 }
 

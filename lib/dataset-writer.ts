@@ -104,12 +104,19 @@ export class SplitWriter {
     for (const key of ['groups', 'puzzles', 'examples'] as const) this.#counts[key] += this.#inSet[key]
   }
 
-  /** Completes the arrays and writes `dataset.json`. */
-  async finish(): Promise<{ counts: SplitCounts; metadata: DatasetMetadata }> {
+  /**
+   * Completes the arrays and writes `dataset.json`.
+   *
+   * @param numPuzzleIdentifiers - where more have come than the description knew
+   */
+  async finish(
+    numPuzzleIdentifiers = this.#description.numPuzzleIdentifiers,
+  ): Promise<{ counts: SplitCounts; metadata: DatasetMetadata }> {
     this.#finishSet()
     const counts = this.#counts
     const metadata: DatasetMetadata = {
       ...this.#description,
+      numPuzzleIdentifiers,
       totalGroups: counts.groups,
       meanPuzzleExamples: counts.examples / counts.puzzles,
       sets: this.#sets,

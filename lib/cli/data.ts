@@ -2,6 +2,7 @@ import { Command, Option } from 'commander'
 import { argumentError } from '../errors.js'
 import type { SudokuBuildResult } from '../sudoku/build.js'
 import { addBuildOptions, type BuildCommandOptions, Phases, refuseOptions, reportBuild } from './build-report.js'
+import { arcCommand } from './data-arc.js'
 import { gridCommand } from './data-grid.js'
 import { mazeCommand } from './data-maze.js'
 import { integerOption } from './options.js'
@@ -100,5 +101,6 @@ export function dataCommand(): Command {
     .description('Builds dataset folders in the official layout.')
     .addCommand(sudokuCommand())
     .addCommand(mazeCommand())
+    .addCommand(arcCommand())
     .addCommand(gridCommand())
 }

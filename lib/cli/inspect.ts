@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { openCheckpoint, verifyCheckpoint } from '../checkpoint.js'
 import { parameterCount, toOfficial } from '../config.js'
 import { Dataset } from '../dataset.js'
@@ -18,6 +18,7 @@ import { type SudokuFormat, sudokuFormat } from './sudoku-format.js'
 
 interface InspectOptions {
   json?: boolean
+  as?: string
   examples: number
 }
 
@@ -169,36 +170,71 @@ async function inspectDataset(path: string, examples: number, render: RenderOpti
   }
 }
 
-function unknownKind(path: string, got: string): HRMError {
-  return new HRMError(
-    'ERR_HRM_DATASET',
-    `[inspect] expected a checkpoint, run or dataset folder, or a .npy or .safetensors file, got ${got} at ${path}; check the path`,
-    { path },
-  )
+async function inspectArc(path: string): Promise<Finding> {
+  const { readArcFile } = await import('../arc/read.js')
+  const tasks = readArcFile(path)
+  const tests = tasks.flatMap(({ test }) => test)
+  const counts = {
+    tasks: tasks.length,
+    trainPairs: tasks.reduce((sum, { train }) => sum + train.length, 0),
+    testPairs: tests.length,
+    withoutOutput: tests.filter(({ output }) => output === undefined).length,
+  }
+  const [taskCount, trainPairs, testPairs, withoutOutput] = Object.values(counts).map(formatCount)
+  const open = counts.withoutOutput > 0 ? `, of them ${withoutOutput} without output` : ''
+  return {
+    lines: [`${path}: ARC, ${taskCount} tasks, ${trainPairs} demonstrations, ${testPairs} tests${open}`],
+    json: { kind: 'arc', path, ...counts },
+  }
 }
 
-async function find(path: string, examples: number, render: RenderOptions): Promise<Finding> {
-  if (!existsSync(path)) throw unknownKind(path, 'nothing')
-  if (!statSync(path).isDirectory()) {
-    if (path.endsWith('.safetensors')) return inspectTensors(path)
-    if (path.endsWith('.npy')) return inspectArray(path)
-    throw unknownKind(path, 'another file')
-  }
-  const names = new Set(readdirSync(path))
-  if (names.has('config.json') || names.has('latest')) return inspectCheckpoint(path)
-  if (names.has('train') || names.has('test')) return inspectDataset(path, examples, render)
-  throw unknownKind(path, 'another folder')
+/** Something that can be inspected. */
+interface Kind {
+  /** Whether a path looks like it; `names` are the entries of a folder. */
+  fits: (path: string, names: ReadonlySet<string> | undefined) => boolean
+  inspect: (path: string, examples: number, render: RenderOptions) => Promise<Finding>
+}
+
+const kinds: Readonly<Record<string, Kind>> = {
+  checkpoint: {
+    fits: (_, names) => names !== undefined && (names.has('config.json') || names.has('latest')),
+    inspect: inspectCheckpoint,
+  },
+  dataset: {
+    fits: (_, names) => names !== undefined && (names.has('train') || names.has('test')),
+    inspect: inspectDataset,
+  },
+  safetensors: { fits: (path, names) => !names && path.endsWith('.safetensors'), inspect: inspectTensors },
+  npy: { fits: (path, names) => !names && path.endsWith('.npy'), inspect: inspectArray },
+  arc: { fits: (path, names) => !names && /\.json(\.gz)?$/i.test(path), inspect: inspectArc },
+}
+
+/** The kind asked for, or the one that a path looks like. */
+function kindOf(path: string, as: string | undefined): Kind {
+  const folder = existsSync(path) && statSync(path).isDirectory()
+  const got = existsSync(path) ? (folder ? 'another folder' : 'another file') : 'nothing'
+  const names = folder ? new Set(readdirSync(path)) : undefined
+  const kind = as === undefined ? Object.values(kinds).find(({ fits }) => fits(path, names)) : kinds[as]
+  if (kind !== undefined && got !== 'nothing') return kind
+  throw new HRMError(
+    'ERR_HRM_DATASET',
+    `[inspect] expected a checkpoint, run or dataset folder, or a .npy, .safetensors or .json file, got ${got} at ${path}; check the path`,
+    { path },
+  )
 }
 
 /** `hrm inspect` */
 export function inspectCommand(): Command {
   return new Command('inspect')
-    .description('Shows what a checkpoint or run folder, a dataset folder, a .npy or a .safetensors file holds.')
+    .description(
+      'Shows what a checkpoint or run folder, a dataset folder, a .npy or a .safetensors file or a JSON file of ARC tasks holds.',
+    )
     .argument('<path>', 'folder or file')
     .addOption(integerOption('--examples <n>', 'examples drawn of each set of a dataset', 0).default(2))
+    .addOption(new Option('--as <kind>', 'what it is (default: guessed)').choices(Object.keys(kinds)))
     .option('--json', 'print one JSON line')
-    .action(async (path: string, { json, examples }: InspectOptions) => {
-      const finding = await find(path, examples, renderOptions(process.stdout))
+    .action(async (path: string, { json, examples, as }: InspectOptions) => {
+      const finding = await kindOf(path, as).inspect(path, examples, renderOptions(process.stdout))
       if (json) printJson({ type: 'result', ...finding.json })
       else print(...finding.lines)
     })
