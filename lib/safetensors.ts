@@ -6,9 +6,7 @@ import { crc32c } from './crc32c.js'
 import { argumentError, HRMError } from './errors.js'
 import { ioError } from './mapped-file.js'
 import { parseStrictJson, type StrictJson } from './strict-json.js'
-
-/** Element types read and written here, with their size in bytes; all little-endian. */
-const itemSizes = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, BOOL: 1 } as const
+import { isFloat, itemSizes, toFloat32 } from './tensor-types.js'
 
 export type SafetensorsDtype = keyof typeof itemSizes
 
@@ -202,6 +200,20 @@ export class SafetensorsFile {
     return bytes
   }
 
+  /** The bytes of a tensor as `readBytes` gives them, in pieces of at most 1 MiB. @throws HRMError as readBytes() */
+  async *chunks(name: string): AsyncGenerator<Uint8Array> {
+    const { start, sizeBytes } = this.#entry(name)
+    for (let done = 0; done < sizeBytes; done += CHUNK_BYTES) {
+      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, sizeBytes - done))
+      try {
+        await readFully(this.#handle, this.path, start + done, chunk)
+      } catch (error) {
+        throw ioError('read', this.path, error)
+      }
+      yield chunk
+    }
+  }
+
   /** The elements of a tensor, row-major. @throws HRMError ERR_HRM_CHECKPOINT, ERR_HRM_IO, ERR_HRM_CORRUPT */
   async read(name: string): Promise<TensorArray> {
     const { buffer } = await this.readBytes(name)
@@ -232,24 +244,14 @@ export class SafetensorsFile {
   /** A floating-point tensor as float32: F16 and BF16 exactly, F64 rounded. @throws HRMError ERR_HRM_CHECKPOINT for others */
   async readFloat32(name: string): Promise<Float32Array> {
     const { dtype } = this.#entry(name)
-    if (dtype !== 'F64' && dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
+    if (!isFloat(dtype)) {
       throw new HRMError(
         'ERR_HRM_CHECKPOINT',
         `[safetensors] expected a floating-point tensor ${quote(name)} in ${this.path}, got ${dtype}; do check what the file is for`,
         { path: this.path, tensor: name },
       )
     }
-    const values = await this.read(name)
-    if (values instanceof Float32Array) return values
-    const wide = new Float32Array(values.length)
-    if (values instanceof Float64Array) wide.set(values)
-    else if (dtype === 'BF16') {
-      const bits = new Uint32Array(wide.buffer)
-      for (let index = 0; index < wide.length; index++) bits[index] = Number(values[index]) << 16
-    } else {
-      for (let index = 0; index < wide.length; index++) wide[index] = float16(Number(values[index]))
-    }
-    return wide
+    return toFloat32(dtype, await this.readBytes(name))
   }
 
   close(): Promise<void> {
@@ -259,16 +261,6 @@ export class SafetensorsFile {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
-}
-
-/** The value of an IEEE 754 binary16 bit pattern. */
-function float16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1
-  const exponent = (bits >>> 10) & 0x1f
-  const fraction = bits & 0x3ff
-  if (exponent === 0) return sign * fraction * 2 ** -24
-  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN
-  return sign * (1024 + fraction) * 2 ** (exponent - 25)
 }
 
 /**
@@ -314,10 +306,17 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
+/** The bytes of a tensor piece by piece, for tables that do not fit into memory. */
+export interface TensorBytes {
+  byteLength: number
+  /** Pieces in order, each valid until the next is asked for. */
+  chunks(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+}
+
 export interface SafetensorsEntry extends SafetensorsInfo {
   name: string
-  /** The elements, row-major; its bytes are written as they are. */
-  data: ArrayBufferView
+  /** The elements, row-major and little-endian; the bytes are written as they are. */
+  data: ArrayBufferView | TensorBytes
 }
 
 export interface SafetensorsSummary {
@@ -364,6 +363,11 @@ async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> 
   for (let done = 0; done < bytes.length;) done += (await handle.write(bytes, done, bytes.length - done)).bytesWritten
 }
 
+function* piecesOf(data: ArrayBufferView): Generator<Uint8Array> {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  for (let start = 0; start < bytes.length; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES)
+}
+
 /**
  * Writes tensors in the given order, at the handle's position or to a new file at a path, which must not exist. The
  * same entries give the same bytes. Nothing is forced to the disk: that is the caller's part.
@@ -385,15 +389,19 @@ export async function writeSafetensors(
       let sizeBytes = header.length
       const checksums = new Map<string, string>()
       for (const { name, data } of entries) {
-        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
         let crc = 0
-        for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
-          const chunk = bytes.subarray(start, start + CHUNK_BYTES)
+        let written = 0
+        for await (const chunk of ArrayBuffer.isView(data) ? piecesOf(data) : data.chunks()) {
           hash.update(chunk)
           crc = crc32c(chunk, crc)
           await writeFully(handle, chunk)
+          written += chunk.length
         }
-        sizeBytes += bytes.length
+        if (written !== data.byteLength)
+          throw argumentError(
+            `[safetensors] expected ${data.byteLength} bytes of ${quote(name)}, got ${written}; do pass all of its pieces`,
+          )
+        sizeBytes += written
         checksums.set(name, formatCrc32c(crc))
         await yieldToEventLoop()
       }
