@@ -39,6 +39,9 @@ struct Storage {
 /// A reference to device memory; empty where an optional tensor is absent.
 using Tensor = std::shared_ptr<Storage>;
 
+/// How a backend computes: in real() throughout, or for inference with the linear layers of the blocks in int8.
+enum class Precision : uint8_t { fp32, fp64, int8 };
+
 enum class LossType : uint8_t { stablemax_cross_entropy, softmax_cross_entropy };
 
 /// When training or adaptive inference lets a sequence halt early. `over_continue`: q_halt > q_continue (official);

@@ -9,7 +9,7 @@ std::unique_ptr<Backend> select_backend(const BackendOptions& options) {
   if (options.device != "cpu" && options.device != "auto")
     throw Error("ERR_HRM_NO_DEVICE", "[device] expected a device of this build (cpu), got " + options.device +
                                          "; use device: 'cpu' or 'auto'");
-  return make_cpu_backend({.f64 = options.double_precision, .isa = options.isa, .threads = options.threads});
+  return make_cpu_backend({.precision = options.precision, .isa = options.isa, .threads = options.threads});
 }
 
 CpuFeatures cpu_features() {

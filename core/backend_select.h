@@ -10,7 +10,7 @@ namespace hrm {
 struct BackendOptions {
   std::string device = "cpu";
   int threads = 0;  // 0: as many cores as the process may use
-  bool double_precision = false;
+  Precision precision = Precision::fp32;
   std::string isa;  // "": the best the CPU has
 };
 

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "cpu/reference/reference_backend.h"
-#include "cpu/simd/kernels.h"
+#include "cpu/reference/quantised_backend.h"
+#include "cpu/simd/int8_backend.h"
 #include "cpu/simd/simd_backend.h"
 #include "cpu/thread_pool.h"
 
@@ -15,24 +15,37 @@ namespace {
 
 constexpr const char* kReference = "reference";
 
+/// An instruction set by the name that users give it, and what runs best on it.
+struct KernelSet {
+  const char* isa;
+  const simd::Kernels& kernels;
+  const simd::Int8Kernels& int8_kernels;
+};
+
+constexpr KernelSet kPortable = {"portable", simd::kPortableKernels, simd::kPortableInt8Kernels};
+
 /// The kernel sets that this CPU runs, best first.
-std::vector<const simd::Kernels*> kernels_here() {
-  std::vector<const simd::Kernels*> sets;
+std::vector<KernelSet> kernels_here() {
+  std::vector<KernelSet> sets;
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    sets.push_back(&simd::kAvx512Kernels);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&simd::kAvx2Kernels);
+      __builtin_cpu_supports("avx512vl")) {
+    if (__builtin_cpu_supports("avx512vnni"))
+      sets.push_back({"avx512vnni", simd::kAvx512Kernels, simd::kAvx512VnniInt8Kernels});
+    sets.push_back({"avx512", simd::kAvx512Kernels, simd::kAvx2Int8Kernels});
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    sets.push_back({"avx2", simd::kAvx2Kernels, simd::kAvx2Int8Kernels});
 #endif
-  sets.push_back(&simd::kPortableKernels);
+  sets.push_back(kPortable);
   return sets;
 }
 
 /// Also for the reference, which has none of its own: the portable ones.
-const simd::Kernels& kernels_of(const std::string& isa) {
-  for (const simd::Kernels* kernels : kernels_here())
-    if (isa == kernels->isa) return *kernels;
-  return simd::kPortableKernels;
+KernelSet kernels_of(const std::string& isa) {
+  for (const KernelSet& set : kernels_here())
+    if (isa == set.isa) return set;
+  return kPortable;
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -43,7 +56,7 @@ std::string joined(const std::vector<std::string>& names) {
 
 /// The instruction set to use for what the caller asked for.
 std::string checked_isa(const std::string& asked) {
-  const std::vector<std::string> known = {"avx512", "avx2", "portable", kReference};
+  const std::vector<std::string> known = {"avx512vnni", "avx512", "avx2", "portable", kReference};
   const CpuInfo info = cpu_info();
   const std::string isa = asked.empty() ? info.isa : asked;
   if (std::ranges::find(known, isa) == known.end())
@@ -59,7 +72,7 @@ std::string checked_isa(const std::string& asked) {
 
 CpuInfo cpu_info() {
   CpuInfo info;
-  for (const simd::Kernels* kernels : kernels_here()) info.isas.emplace_back(kernels->isa);
+  for (const KernelSet& set : kernels_here()) info.isas.emplace_back(set.isa);
   info.isas.emplace_back(kReference);
   info.isa = info.isas.front();
   info.threads = available_threads();
@@ -68,15 +81,19 @@ CpuInfo cpu_info() {
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   const std::string isa = checked_isa(options.isa);
-  if (options.f64) return std::make_unique<ReferenceBackend<double>>();
+  if (options.precision == Precision::fp64) return std::make_unique<ReferenceBackend<double>>();
+  const bool int8 = options.precision == Precision::int8;
+  if (isa == kReference && int8) return std::make_unique<QuantisedReferenceBackend<float>>();
   if (isa == kReference) return std::make_unique<ReferenceBackend<float>>();
   const int threads = options.threads > 0 ? options.threads : available_threads();
-  return std::make_unique<simd::SimdBackend>(kernels_of(isa), threads);
+  const KernelSet set = kernels_of(isa);
+  if (int8) return std::make_unique<simd::Int8Backend>(set.kernels, set.int8_kernels, threads);
+  return std::make_unique<simd::SimdBackend>(set.kernels, threads);
 }
 
 double fma_gflops(const std::string& isa, int threads, double milliseconds) {
   using Clock = std::chrono::steady_clock;
-  const simd::Kernels& kernels = kernels_of(checked_isa(isa));
+  const simd::Kernels& kernels = kernels_of(checked_isa(isa)).kernels;
   if (threads <= 0) threads = available_threads();
   const std::chrono::duration<double, std::milli> total(milliseconds), window(1);
   std::vector<double> best(static_cast<size_t>(threads));

@@ -10,9 +10,9 @@
 namespace hrm {
 
 struct CpuOptions {
-  bool f64 = false;  // compute in double: always by the reference
-  std::string isa;   // reference | portable | avx2 | avx512; empty: the best that this CPU has
-  int threads = 0;   // 0: as many as this process may use
+  Precision precision = Precision::fp32;  // fp64: always by the reference
+  std::string isa;                        // reference or one of CpuInfo; empty: the best that this CPU has
+  int threads = 0;                        // 0: as many as this process may use
 };
 
 /// Throws ERR_HRM_NO_DEVICE for an instruction set that this CPU lacks, ERR_HRM_ARGUMENT for an unknown one.

@@ -3,7 +3,10 @@ import { HRMError } from './errors.js'
 import { native, type NativeEngineOptions } from './native.js'
 import { choiceOption, integerOption, pathOption } from './options.js'
 
-/** Number formats of the computation. This build computes fp32, and fp64 in the reference backend. */
+/**
+ * Number formats of the computation. `int8`, for solving and evaluating only, computes the linear layers of the blocks in
+ * 8-bit integers and the rest in fp32; `fp64` runs in the plain loops of the reference. This build has no `bf16`.
+ */
 export type Precision = 'fp32' | 'bf16' | 'int8' | 'fp64'
 
 export interface DeviceOptions {
@@ -20,7 +23,8 @@ export interface DeviceOptions {
   /** @default 'fp32' */
   precision?: Precision
   /**
-   * Instruction set: `portable`, `avx2`, `avx512`, or `reference` for the plain loops.
+   * Instruction set: `portable`, `avx2`, `avx512`, `avx512vnni`, or `reference` for the plain loops. VNNI serves int8
+   * alone; in the other precisions `avx512vnni` and `avx512` are the same.
    * @default the environment variable HRM_ISA, else the best the CPU has
    */
   isa?: string
@@ -87,8 +91,10 @@ export function resolveDevice(
     0,
   )
   const precision = choiceOption(op, 'precision', options.precision, ['fp32', 'bf16', 'int8', 'fp64'], 'fp32')
-  if (precision === 'bf16' || precision === 'int8') {
-    throw noDevice(`[${op}] expected precision ${precision}, got a CPU build that has fp32 and fp64`, { precision })
+  if (precision === 'bf16') {
+    throw noDevice(`[${op}] expected precision ${precision}, got a CPU build that has fp32, int8 and fp64`, {
+      precision,
+    })
   }
   const isa = pathOption(op, named(options.isa, 'isa', 'HRM_ISA'), options.isa ?? (HRM_ISA || undefined), '')
   const available = [...native.cpuInfo().isas, 'reference']

@@ -1,7 +1,7 @@
 import { fillCheckpoint, isCheckpoint, loadWeights, openCheckpoint } from './checkpoint.js'
 import { type Config, type ModelConfig, type ModelOptions, resolveModelConfig, resolveRunConfig } from './config.js'
 import { Dataset, type Split } from './dataset.js'
-import { deviceKeys, type DeviceOptions, resolveDevice } from './devices.js'
+import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from './devices.js'
 import { exists, fileError, writeFolder } from './durable-folder.js'
 import { Engine } from './engine.js'
 import { argumentError, fromNative, HRMError } from './errors.js'
@@ -106,18 +106,26 @@ export class HRM {
   readonly #native: NativeEngine
   readonly #solver: Solver
   readonly #maxBatch: number
+  readonly #precision: Precision
   /** What a checkpoint records. */
   #recorded: Config
   #busy = false
   #lastRun: TrainRun | undefined
 
-  private constructor(engine: NativeEngine, recorded: Config, config: ModelConfig, options: SolverOptions) {
+  private constructor(
+    engine: NativeEngine,
+    recorded: Config,
+    config: ModelConfig,
+    precision: Precision,
+    options: SolverOptions,
+  ) {
     this.config = Object.freeze(config)
     this.device = engine.description
     this.numParameters = engine.numParameters
     this.#native = engine
     this.#engine = new Engine(engine)
     this.#maxBatch = options.maxBatch
+    this.#precision = precision
     this.#recorded = recorded
     this.#solver = new Solver(this.#engine, config, options)
   }
@@ -130,7 +138,7 @@ export class HRM {
       throw fromNative(error)
     }
     const { maxBatch = defaultMaxBatch(config), maxWaitMs } = options
-    return new HRM(engine, recorded, config, { maxBatch, maxWaitMs })
+    return new HRM(engine, recorded, config, options.device.precision, { maxBatch, maxWaitMs })
   }
 
   /**
@@ -229,6 +237,7 @@ export class HRM {
     const idle = !this.#busy
     const run = new TrainRun(async (control) => {
       this.#assertIdle('train')
+      this.#assertTrainable()
       this.#busy = true
       try {
         const setConfig = (config: Config) => (this.#recorded = config)
@@ -318,6 +327,12 @@ export class HRM {
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose()
     await Promise.allSettled([this.#lastRun?.done(), this.#solver.idle()])
+  }
+
+  #assertTrainable(): void {
+    if (this.#precision !== 'int8') return
+    const message = "[train] expected a model of precision fp32 or fp64, got int8; save it and load that with 'fp32'"
+    throw new HRMError('ERR_HRM_CONFIG', message, { precision: this.#precision })
   }
 
   #assertIdle(op: string): void {

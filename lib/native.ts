@@ -12,8 +12,8 @@ export interface NativeEngineOptions {
   device: string
   /** Compute threads, 0 = as many cores as the process may use. */
   threads: number
-  precision: 'fp32' | 'fp64'
-  /** `''` = the best the CPU has; else reference, portable, avx2, avx512. */
+  precision: 'fp32' | 'fp64' | 'int8'
+  /** `''` = the best the CPU has; else reference, portable, avx2, avx512, avx512vnni. */
   isa: string
 }
 

@@ -1,5 +1,5 @@
 // Speed of the CPU backend per step and shape, against the fused multiply-add peak measured in the same process.
-//   hrm_kernel_bench [--isa NAME] [--threads N] [--shape TEXT] [--seconds S]
+//   hrm_kernel_bench [--isa NAME] [--precision fp32|int8] [--threads N] [--shape TEXT] [--seconds S]
 // Each figure is the best of several runs within S seconds; a training step's is put together from its steps' figures.
 
 #include <chrono>
@@ -37,25 +37,31 @@ constexpr int kPasses = 6;
 
 class Bench {
  public:
-  Bench(Backend& backend, double seconds, double peak) : backend_(backend), seconds_(seconds), peak_(peak) {}
+  Bench(Backend& backend, bool trains, double seconds, double peak)
+      : backend_(backend), trains_(trains), seconds_(seconds), peak_(peak) {}
 
   void run(const BenchShape& shape) const {
     const Shapes& s = shape.shapes;
     const BlockParams params{s, true, 10000, 1e-5};
     const auto rows = static_cast<size_t>(shape.batch * s.S());
     const double forward_flops = block_flops(s) * static_cast<double>(shape.batch);
-    const BlockWeights weights = block(s), grads = block(s), m = block(s), v = block(s);
+    const BlockWeights weights = block(s);
     const Tensor x = random(rows * static_cast<size_t>(s.D), 1), grad = random(rows * static_cast<size_t>(s.D), 1);
-    const auto tape = backend_.make_tape(params, shape.batch);
 
     const double forward = best([&] { backend_.block_forward(params, shape.batch, weights, x, nullptr); });
     report(shape.name, "block forward", forward, forward_flops);
+    const double inject = best([&] { backend_.inject(s, shape.batch, x, grad, grad); });
+    report(shape.name, "inject", inject, 0);
+    const int layers = shape.layers;
+    report(shape.name, "segment", kPasses * (layers * forward + inject), kPasses * layers * forward_flops);
+    if (!trains_) return;
+
+    const BlockWeights grads = block(s), m = block(s), v = block(s);
+    const auto tape = backend_.make_tape(params, shape.batch);
     const double taped = best([&] { backend_.block_forward(params, shape.batch, weights, x, tape.get()); });
     report(shape.name, "block forward, taped", taped, forward_flops);
     const double backward = best([&] { backend_.block_backward(params, shape.batch, weights, *tape, grad, grads); });
     report(shape.name, "block backward", backward, 2 * forward_flops);
-    const double inject = best([&] { backend_.inject(s, shape.batch, x, grad, grad); });
-    report(shape.name, "inject", inject, 0);
 
     const AdamParams adam{0.9, 0.95, 0.1, AdamVariant::outside};
     const double hyper_values[kHyperCount] = {1e-6, 1e-6, 100, 0.999};
@@ -84,8 +90,6 @@ class Bench {
     });
     report(shape.name, "both, weights new", updated, 3 * forward_flops);
 
-    const int layers = shape.layers;
-    report(shape.name, "segment", kPasses * (layers * forward + inject), kPasses * layers * forward_flops);
     const double step = 2 * kPasses * (layers * forward + inject) + 2 * layers * (updated - forward + optimiser);
     report(shape.name, "training step", step, (2 * kPasses + 4) * layers * forward_flops);
   }
@@ -135,6 +139,7 @@ class Bench {
   }
 
   Backend& backend_;
+  const bool trains_;
   const double seconds_, peak_;
 };
 
@@ -147,6 +152,7 @@ int main(int count, char** words) {
   for (int i = 1; i + 1 < count; i += 2) {
     const std::string word = words[i], value = words[i + 1];
     if (word == "--isa") options.isa = value;
+    if (word == "--precision" && value == "int8") options.precision = Precision::int8;
     if (word == "--threads") options.threads = std::atoi(value.c_str());
     if (word == "--shape") filter = value;
     if (word == "--seconds") seconds = std::atof(value.c_str());
@@ -155,5 +161,6 @@ int main(int count, char** words) {
   const double peak = fma_gflops(options.isa, options.threads, 500);
   std::printf("%s, fused multiply-add peak %.1f GFLOP/s\n", backend->describe().c_str(), peak);
   for (const BenchShape& shape : kShapes)
-    if (std::string(shape.name).find(filter) != std::string::npos) Bench(*backend, seconds, peak).run(shape);
+    if (std::string(shape.name).find(filter) != std::string::npos)
+      Bench(*backend, options.precision == Precision::fp32, seconds, peak).run(shape);
 }

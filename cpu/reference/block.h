@@ -48,28 +48,28 @@ struct BlockPointers {
 };
 
 /// x: [B, S, D], in place. `table` is null without RoPE. `seen(stage, values)` is called after each sub-module with
-/// "self_attn" and "mlp" (before the residual) and "block".
+/// "self_attn" and "mlp" (before the residual) and "block". `linear` computes all four linear layers.
 template <typename T, typename Seen>
 void block_forward(const BlockParams& params, int64_t batch, const BlockPointers<T>& weights, const RopeTable<T>* table,
-                   T* x, Tape<T>& tape, Seen seen) {
+                   Linear<T> linear, T* x, Tape<T>& tape, Seen seen) {
   const Shapes& shapes = params.shapes;
   const int64_t rows = batch * shapes.S(), D = shapes.D, F = shapes.F;
   const T eps = static_cast<T>(params.norm_eps);
   std::vector<T> branch(static_cast<size_t>(rows * D));
 
   std::copy_n(x, rows * D, tape.input.data());
-  linear_forward(rows, D, 3 * D, x, weights.qkv, tape.qkv.data());
+  linear(rows, D, 3 * D, x, weights.qkv, tape.qkv.data());
   if (table) rope_heads(batch, shapes.S(), shapes.NH, shapes.HS(), *table, tape.qkv.data(), rope_forward<T>);
   attention_forward(shapes, batch, tape.qkv.data(), tape.context.data());
-  linear_forward(rows, D, D, tape.context.data(), weights.o, branch.data());
+  linear(rows, D, D, tape.context.data(), weights.o, branch.data());
   seen("self_attn", branch.data());
   for (int64_t i = 0; i < rows * D; ++i) x[i] += branch[i];
   rms_norm_forward(rows, D, eps, x, tape.middle_inverse_rms.data());
 
   std::copy_n(x, rows * D, tape.middle.data());
-  linear_forward(rows, D, 2 * F, x, weights.gate_up, tape.gate_up.data());
+  linear(rows, D, 2 * F, x, weights.gate_up, tape.gate_up.data());
   swiglu_forward(rows, F, tape.gate_up.data(), tape.hidden.data());
-  linear_forward(rows, F, D, tape.hidden.data(), weights.down, branch.data());
+  linear(rows, F, D, tape.hidden.data(), weights.down, branch.data());
   seen("mlp", branch.data());
   for (int64_t i = 0; i < rows * D; ++i) x[i] += branch[i];
   rms_norm_forward(rows, D, eps, x, tape.output_inverse_rms.data());

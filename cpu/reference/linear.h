@@ -25,6 +25,10 @@ void linear_forward(int64_t rows, int64_t in, int64_t out, const T* x, const T* 
   }
 }
 
+/// A linear layer's forward, as linear_forward.
+template <typename T>
+using Linear = void (*)(int64_t rows, int64_t in, int64_t out, const T* x, const T* weight, T* y);
+
 /// grad_x <- grad_y W.   grad_y: [rows, out]; grad_x: [rows, in]
 template <typename T>
 void linear_backward_input(int64_t rows, int64_t in, int64_t out, const T* grad_y, const T* weight, T* grad_x) {

@@ -149,11 +149,16 @@ void ReferenceBackend<T>::block_forward(const BlockParams& params, int64_t batch
   std::unique_ptr<BlockTape> scratch;
   if (!tape) scratch = ReferenceBackend<T>::make_tape(params, batch);
   const auto count = static_cast<size_t>(batch * params.shapes.S() * params.shapes.D);
-  reference::block_forward(params, batch, pointers<T>(weights), rope_table(params), data_of<T>(x),
+  reference::block_forward(params, batch, pointers<T>(weights), rope_table(params), block_linear(), data_of<T>(x),
                            static_cast<reference::Tape<T>&>(tape ? *tape : *scratch),
                            [&](std::string_view stage, const T* values) {
                              if (observer_) observer_(stage, values, count);
                            });
+}
+
+template <typename T>
+reference::Linear<T> ReferenceBackend<T>::block_linear() const {
+  return reference::linear_forward<T>;
 }
 
 template <typename T>

@@ -3,6 +3,7 @@
 // what is worth it.
 
 #include "core/backend.h"
+#include "cpu/reference/linear.h"
 #include "cpu/reference/rope.h"
 
 namespace hrm {
@@ -64,6 +65,9 @@ class ReferenceBackend : public Backend {
  protected:
   /// The table for these parameters, kept until others are asked for; null without RoPE.
   const reference::RopeTable<T>* rope_table(const BlockParams& params);
+
+  /// What the blocks compute their linear layers by.
+  virtual reference::Linear<T> block_linear() const;
 
   Observer observer_;
 

@@ -1,7 +1,6 @@
 #include "cpu/simd/packed_weights.h"
 
 #include "cpu/storage.h"
-#include "cpu/thread_pool.h"
 
 namespace hrm::simd {
 namespace {
@@ -24,18 +23,9 @@ const float* PackedWeights::transposed(const Tensor& weight, int64_t out, int64_
 
 const float* PackedWeights::get(const Tensor& weight, Layout layout, Pack pack, int64_t out, int64_t in, int64_t panels,
                                 int64_t depth) {
-  const std::pair key{static_cast<const Storage*>(weight.get()), layout};
-  if (!entries_.contains(key)) std::erase_if(entries_, [](const auto& entry) { return entry.second.weight.expired(); });
-  Entry& entry = entries_[key];
-  const uint64_t version = cpu_storage(weight).version;
-  // A freed weight's address may have been given to another.
-  if (entry.weight.lock() == weight && entry.version == version) return entry.panels.data();
-  float* target = entry.panels.reserve(panels * depth * kernels_.panel);
-  ThreadPool::shared().run(
-      threads_, panels, [&](int64_t panel, int) { pack(data_of<float>(weight), out, in, panel, panel + 1, target); });
-  entry.weight = weight;
-  entry.version = version;
-  return target;
+  return cache_.get(weight, layout, panels, depth * kernels_.panel, [&](int64_t panel, float* target) {
+    pack(data_of<float>(weight), out, in, panel, panel + 1, target);
+  });
 }
 
 }  // namespace hrm::simd

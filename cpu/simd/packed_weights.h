@@ -2,17 +2,15 @@
 // Weights in the order in which the kernels read them, made once for each version of a weight.
 
 #include <cstdint>
-#include <map>
-#include <memory>
 
-#include "core/backend.h"
-#include "cpu/simd/matrix.h"
+#include "cpu/simd/kernels.h"
+#include "cpu/simd/panel_cache.h"
 
 namespace hrm::simd {
 
 class PackedWeights {
  public:
-  PackedWeights(const Kernels& kernels, int threads) : kernels_(kernels), threads_(threads) {}
+  PackedWeights(const Kernels& kernels, int threads) : kernels_(kernels), cache_(threads) {}
 
   /// For y = x W^T.   weight: [out, in]
   const float* forward(const Tensor& weight, int64_t out, int64_t in);
@@ -22,21 +20,14 @@ class PackedWeights {
   const float* transposed(const Tensor& weight, int64_t out, int64_t in);
 
  private:
-  enum class Layout : uint8_t { forward, gate_up, transposed };
   using Pack = void (*)(const float*, int64_t, int64_t, int64_t, int64_t, float*);
-  struct Entry {
-    std::weak_ptr<Storage> weight;
-    uint64_t version = 0;
-    Buffer panels;
-  };
 
   /// panels: how many, each of `depth` rows of a panel.
   const float* get(const Tensor& weight, Layout layout, Pack pack, int64_t out, int64_t in, int64_t panels,
                    int64_t depth);
 
   const Kernels& kernels_;
-  const int threads_;
-  std::map<std::pair<const Storage*, Layout>, Entry> entries_;
+  PanelCache cache_;
 };
 
 }  // namespace hrm::simd

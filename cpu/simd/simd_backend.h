@@ -63,14 +63,13 @@ class SimdBackend : public ReferenceBackend<float> {
                   const Tensor& m, const Tensor& v) override;
   void ema(const Tensor& hyper, const Tensor& average, const Tensor& weight) override;
 
- private:
-  friend struct ForwardStages;
-  friend struct BackwardStages;
-
+ protected:
   /// Work space of one thread.
   struct Slot {
     Matrix qkv, context;         // of the sequences that it works on
     Matrix hidden, grad_hidden;  // of a chunk of rows
+    Matrix codes;                // int8: of the rows that enter a product
+    Buffer code_scales;
     Buffer scores;
   };
 
@@ -80,12 +79,17 @@ class SimdBackend : public ReferenceBackend<float> {
 
   const Kernels& kernels_;
   const int threads_;
+
+  // Whole-batch work space of the blocks.
+  Matrix qkv_, context_;  // forward, where threads meet between stages
+
+ private:
+  friend struct ForwardStages;
+  friend struct BackwardStages;
+
   ThreadPool& pool_;
   PackedWeights packed_;
   std::vector<Slot> slots_;
-
-  // Whole-batch work space of the blocks.
-  Matrix qkv_, context_;                                                 // forward, where threads meet between stages
   Matrix grad_output_, grad_middle_, hidden_, grad_gate_up_, grad_qkv_;  // operands of the weight gradients
   Matrix tokens_;                                                        // [B T, D], z_h without puzzle positions
   std::vector<double> partial_sums_;

@@ -3,16 +3,18 @@
 set(kernel_flags -O3 -fno-math-errno -fno-trapping-math)
 set(portable_flags ${kernel_flags})
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-  set_source_files_properties(cpu/simd/kernels_avx2.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};-mavx2;-mfma")
-  set_source_files_properties(
-    cpu/simd/kernels_avx512.cc
-    PROPERTIES
-      COMPILE_OPTIONS
-      "${kernel_flags};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-Wno-uninitialized;-Wno-maybe-uninitialized"
-  )
+  set(avx512_flags ${kernel_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -Wno-uninitialized
+                   -Wno-maybe-uninitialized)
+  set_source_files_properties(cpu/simd/kernels_avx2.cc cpu/simd/int8_avx2.cc
+                              PROPERTIES COMPILE_OPTIONS "${kernel_flags};-mavx2;-mfma")
+  set_source_files_properties(cpu/simd/kernels_avx512.cc PROPERTIES COMPILE_OPTIONS "${avx512_flags}")
+  set_source_files_properties(cpu/simd/int8_avx512vnni.cc PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mavx512vnni")
 else()
   # Listed but not compiled. Other processors have fused multiply-adds in their base set.
-  set_source_files_properties(cpu/simd/kernels_avx2.cc cpu/simd/kernels_avx512.cc PROPERTIES HEADER_FILE_ONLY TRUE)
+  set_source_files_properties(cpu/simd/kernels_avx2.cc cpu/simd/kernels_avx512.cc cpu/simd/int8_avx2.cc
+                              cpu/simd/int8_avx512vnni.cc PROPERTIES HEADER_FILE_ONLY TRUE)
   list(APPEND portable_flags -ffp-contract=fast)
 endif()
+# No fused multiply-adds of the compiler's choice in the int8 kernels: their results are the same on every processor.
+set_source_files_properties(cpu/simd/int8_portable.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
 set_source_files_properties(cpu/simd/kernels_portable.cc PROPERTIES COMPILE_OPTIONS "${portable_flags}")

@@ -4,7 +4,14 @@ import type { EvalSets } from '../evaluate.js'
 import { HRM } from '../model.js'
 import { table } from '../render/text.js'
 import { Exit, exitCodes, loading } from './exit.js'
-import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, shareOption } from './options.js'
+import {
+  addDeviceOptions,
+  type DeviceOptions,
+  deviceOptions,
+  integerOption,
+  precisionOption,
+  shareOption,
+} from './options.js'
 import { formatCount, formatDuration, formatPercent, note, print, printJson } from './output.js'
 import { Interrupts } from './signals.js'
 import { wilsonInterval } from './wilson.js'
@@ -130,6 +137,7 @@ export function evalCommand(): Command {
         'trained weights or their moving averages (default: ema where there is one)',
       ).choices(['raw', 'ema']),
     )
+    .addOption(precisionOption())
     .addOption(integerOption('--batch <n>', 'rows of a batch'))
     .addOption(integerOption('--max-examples <n>', 'examples of each set at most'))
     .addOption(

@@ -25,6 +25,7 @@ export function shareOption(flags: string, description: string, below = false): 
 export interface DeviceOptions {
   device?: string
   threads?: number
+  precision?: 'fp32' | 'int8' | 'fp64'
 }
 
 /** Adds `--device` and `--threads`. */
@@ -34,7 +35,17 @@ export function addDeviceOptions(command: Command): Command {
     .addOption(integerOption('--threads <n>', 'compute threads (default: HRM_THREADS, else all usable cores)'))
 }
 
+/** `--precision`, for commands that do not train. */
+export function precisionOption(): Option {
+  const description = 'number format: fp32 (default), int8 (faster, close), fp64 (slow, for checks)'
+  return new Option('--precision <name>', description).choices(['fp32', 'int8', 'fp64'])
+}
+
 /** The given ones of these options, as `HRM.create` and `HRM.load` take them. */
-export function deviceOptions({ device, threads }: DeviceOptions): DeviceOptions {
-  return { ...(device === undefined ? {} : { device }), ...(threads === undefined ? {} : { threads }) }
+export function deviceOptions({ device, threads, precision }: DeviceOptions): DeviceOptions {
+  return {
+    ...(device === undefined ? {} : { device }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(precision === undefined ? {} : { precision }),
+  }
 }

@@ -8,7 +8,7 @@ import { type RenderOptions, renderOptions, sideBySide } from '../render/text.js
 import { drawTokens } from '../render/tokens.js'
 import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
 import { loading } from './exit.js'
-import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption } from './options.js'
+import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, precisionOption } from './options.js'
 import { note, print, printJson } from './output.js'
 import type { SegmentState } from '../solver.js'
 import { Interrupts } from './signals.js'
@@ -206,6 +206,7 @@ export function solveCommand(): Command {
         .default('max'),
     )
     .addOption(integerOption('--max-segments <n>', 'segments at most (default: as trained)'))
+    .addOption(precisionOption())
     .addOption(integerOption('--puzzle-id <n>', 'row of the puzzle embedding (default: 0)', 0))
     .option('--json', 'print one JSON line per puzzle, then the result')
     .action((checkpoint: string, file: string, options: SolveOptions) => solve(file, checkpoint, options))

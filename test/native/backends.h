@@ -9,8 +9,12 @@
 
 namespace hrm::optable {
 
-/// name: "reference-f32", "reference-f64" or "simd:ISA"; threads: 0 for all cores.
+/// name: "reference-f32", "reference-f64" or "simd:ISA"; with linear layers in int8 "int8-reference-f32",
+/// "int8-reference-f64" or "int8:ISA"; threads: 0 for all cores.
 std::unique_ptr<Backend> make_backend(const std::string& name, int threads);
+
+/// Whether the backend of this name has its linear layers in int8; it then has no backward.
+bool is_int8(const std::string& name);
 
 /// The names above that this machine can run.
 std::vector<std::string> backend_names();

@@ -15,11 +15,9 @@ using hrm::optable::Options;
 using hrm::optable::Report;
 
 const std::map<std::string, void (*)(const Options&, Report&)> kModes = {
-    {"test", hrm::optable::run_test},
-    {"grad", hrm::optable::run_grad},
-    {"model-grad", hrm::optable::run_model_grad},
-    {"perf", hrm::optable::run_perf},
-    {"golden", hrm::optable::run_golden},
+    {"test", hrm::optable::run_test}, {"int8", hrm::optable::run_int8},
+    {"grad", hrm::optable::run_grad}, {"model-grad", hrm::optable::run_model_grad},
+    {"perf", hrm::optable::run_perf}, {"golden", hrm::optable::run_golden},
 };
 
 Options parse(int count, char** words) {

@@ -7,6 +7,8 @@ namespace hrm::optable {
 
 /// Backend under test against the references, row by row and thread by thread.
 void run_test(const Options& options, Report& report);
+/// The int8 kernels against plain loops, bit for bit, and int8 blocks against exact ones.
+void run_int8(const Options& options, Report& report);
 /// Every backward op against finite differences of its forward, in double.
 void run_grad(const Options& options, Report& report);
 /// The whole model's one-step gradient, as the trainer computes it, against finite differences in double.

@@ -52,8 +52,17 @@ double floor_of(DType dtype) {
   }
 }
 
-/// Error against double at most twice that of the naive float loops, tensor by tensor; reports the worst.
-void compare(const OpCase& op, Backend& backend, Backend& naive, Backend& exact, Report& report) {
+/// Where a value lies between two codes, float and double may take different ones. One such code of the smallest layers
+/// weighs 1 in 127; in larger ones many share the sum.
+constexpr double kCodeStep = 1.0 / 127;
+
+bool needs_tape(const OpCase& op) {
+  return op.name.starts_with("block_forward-taped") || op.name.starts_with("block_backward");
+}
+
+/// Error against double at most twice that of the naive float loops plus `slack` of the tensor's largest magnitude,
+/// tensor by tensor; reports the worst.
+void compare(const OpCase& op, Backend& backend, Backend& naive, Backend& exact, double slack, Report& report) {
   const auto rows = first_rows(op.batch);
   const auto tested = results_of(op, backend, rows), simple = results_of(op, naive, rows);
   const auto truth = results_of(op, exact, rows);
@@ -62,7 +71,7 @@ void compare(const OpCase& op, Backend& backend, Backend& naive, Backend& exact,
   for (size_t i = 0; i < truth.size(); ++i) {
     const double error = largest_difference(tested[i].values, truth[i].values);
     const double bound = 2 * largest_difference(simple[i].values, truth[i].values) +
-                         floor_of(tested[i].dtype) * largest_magnitude(truth[i].values);
+                         (floor_of(tested[i].dtype) + slack) * largest_magnitude(truth[i].values);
     if (worst.empty() || !(error * worst_bound <= worst_error * bound)) {
       worst = truth[i].name;
       worst_error = error;
@@ -114,11 +123,14 @@ void compare_threads(const OpCase& op, Backend& one_thread, Backend& three_threa
 
 void run_test(const Options& options, Report& report) {
   const auto backend = make_backend(options.backend, options.threads);
-  const auto naive = make_backend("reference-f32", 1), exact = make_backend("reference-f64", 1);
+  const bool int8 = is_int8(options.backend);
+  const std::string reference = int8 ? "int8-reference-f" : "reference-f";
+  const auto naive = make_backend(reference + "32", 1), exact = make_backend(reference + "64", 1);
   const auto one_thread = make_backend(options.backend, 1), three_threads = make_backend(options.backend, 3);
   for (const OpCase& op : op_cases()) {
-    if (!op.test || !report.selects(op.name)) continue;
-    compare(op, *backend, *naive, *exact, report);
+    if (!op.test || !report.selects(op.name) || (int8 && needs_tape(op))) continue;
+    const bool quantised = int8 && op.name.starts_with("block_forward");
+    compare(op, *backend, *naive, *exact, quantised ? kCodeStep : 0, report);
     compare_rows(op, *backend, report);
     compare_threads(op, *one_thread, *three_threads, report);
   }
