@@ -39,6 +39,15 @@ export interface TrainerRecord {
   datasetHash: string
   /** Whether the evaluation of this step was interrupted and is still to be done. */
   evaluationPending: boolean
+  patience: Patience
+}
+
+/** What decides on stopping early; evaluations outside of the schedule do not count, so that a pause changes nothing. */
+export interface Patience {
+  /** The best score, higher being better; null before the first one. */
+  best: number | null
+  /** Evaluations since. */
+  since: number
 }
 
 /** Scores of a checkpoint; the content of `eval.json`. */
