@@ -1,5 +1,5 @@
 // Speed of the CPU backend per step and shape, against the fused multiply-add peak measured in the same process.
-//   hrm_kernel_bench [--isa NAME] [--precision fp32|int8] [--threads N] [--shape TEXT] [--seconds S]
+//   hrm_kernel_bench [--isa NAME] [--threads N] [--shape TEXT] [--seconds S]
 // Each figure is the best of several runs within S seconds; a training step's is put together from its steps' figures.
 
 #include <chrono>
@@ -37,8 +37,9 @@ constexpr int kPasses = 6;
 
 class Bench {
  public:
-  Bench(Backend& backend, bool trains, double seconds, double peak)
-      : backend_(backend), trains_(trains), seconds_(seconds), peak_(peak) {}
+  /// Tensors of the one backend serve the other, too.
+  Bench(Backend& backend, Backend& int8, double seconds, double peak)
+      : backend_(backend), int8_(int8), seconds_(seconds), peak_(peak) {}
 
   void run(const BenchShape& shape) const {
     const Shapes& s = shape.shapes;
@@ -54,7 +55,9 @@ class Bench {
     report(shape.name, "inject", inject, 0);
     const int layers = shape.layers;
     report(shape.name, "segment", kPasses * (layers * forward + inject), kPasses * layers * forward_flops);
-    if (!trains_) return;
+    const double quantised = best([&] { int8_.block_forward(params, shape.batch, weights, x, nullptr); });
+    report(shape.name, "block forward, int8", quantised, forward_flops);
+    report(shape.name, "segment, int8", kPasses * (layers * quantised + inject), kPasses * layers * forward_flops);
 
     const BlockWeights grads = block(s), m = block(s), v = block(s);
     const auto tape = backend_.make_tape(params, shape.batch);
@@ -139,7 +142,7 @@ class Bench {
   }
 
   Backend& backend_;
-  const bool trains_;
+  Backend& int8_;
   const double seconds_, peak_;
 };
 
@@ -152,15 +155,16 @@ int main(int count, char** words) {
   for (int i = 1; i + 1 < count; i += 2) {
     const std::string word = words[i], value = words[i + 1];
     if (word == "--isa") options.isa = value;
-    if (word == "--precision" && value == "int8") options.precision = Precision::int8;
     if (word == "--threads") options.threads = std::atoi(value.c_str());
     if (word == "--shape") filter = value;
     if (word == "--seconds") seconds = std::atof(value.c_str());
   }
   const auto backend = make_cpu_backend(options);
+  options.precision = Precision::int8;
+  const auto int8 = make_cpu_backend(options);
   const double peak = fma_gflops(options.isa, options.threads, 500);
-  std::printf("%s, fused multiply-add peak %.1f GFLOP/s\n", backend->describe().c_str(), peak);
+  std::printf("%s and %s, fused multiply-add peak %.1f GFLOP/s\n", backend->describe().c_str(),
+              int8->describe().c_str(), peak);
   for (const BenchShape& shape : kShapes)
-    if (std::string(shape.name).find(filter) != std::string::npos)
-      Bench(*backend, options.precision == Precision::fp32, seconds, peak).run(shape);
+    if (std::string(shape.name).find(filter) != std::string::npos) Bench(*backend, *int8, seconds, peak).run(shape);
 }
