@@ -11,10 +11,10 @@ interface ConvertOptions {
   weights?: Weights
 }
 
-/** What a conversion reports: for programs as values, for people as a line. */
+/** What a conversion reports: for programs as values, for people as lines. */
 interface Conversion {
   values: Record<string, unknown>
-  line: string
+  lines: string[]
 }
 
 interface Target {
@@ -30,7 +30,7 @@ const targets: Readonly<Record<string, Target>> = {
     convert: async (input, output, { weights }) => {
       const { sizeBytes, opset, ...used } = await exportOnnx(input, output, { weights })
       const line = `${output}: one segment, ${used.weights} weights, opset ${opset}, ${formatCount(sizeBytes)} bytes`
-      return { line, values: { ...used, opset, sizeBytes } }
+      return { lines: [line], values: { ...used, opset, sizeBytes } }
     },
   },
 }
@@ -40,9 +40,9 @@ const summaries = Object.entries(targets).map(([extension, { summary }]) => `${e
 async function convert(input: string, output: string, options: ConvertOptions): Promise<void> {
   const target = targets[extname(output)]
   if (!target) throw argumentError(`[convert] expected an output that ends in ${summaries.join(', ')}, got ${output}`)
-  const { line, values } = await loading(target.convert(input, output, options))
+  const { lines, values } = await loading(target.convert(input, output, options))
   if (options.json) printJson({ type: 'result', input, output, ...values })
-  else print(line)
+  else print(...lines)
 }
 
 /** `hrm convert` */

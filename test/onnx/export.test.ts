@@ -151,14 +151,14 @@ t.test('converting replaces an older file, and a failure leaves it', async (t) =
   const model = await HRM.create(tiny)
   await model.save(join(dir, 'checkpoint'))
   model.dispose()
-  t.match(await hrm(['convert', join(dir, 'checkpoint'), out]), { code: 0, stdout: /model\.onnx: one segment/ })
+  t.match(await hrm(['convert', join(dir, 'checkpoint'), out]), { code: 0 })
   t.equal(decode(await readFile(out)).graph.output.length, 5)
 })
 
 t.test('an unknown extension is a usage error that names the formats there are', async (t) => {
   const { code, stderr } = await hrm(['convert', 'checkpoint', 'model.tflite'])
   t.equal(code, 2)
-  t.match(stderr, /expected an output that ends in \.onnx.*got model\.tflite \[ERR_HRM_ARGUMENT\]/)
+  t.match(stderr, /\.onnx.*got model\.tflite \[ERR_HRM_ARGUMENT\]/)
 })
 
 t.test('tensors of 2 GiB and more are refused', async (t) => {
