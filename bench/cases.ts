@@ -9,7 +9,7 @@ export interface Case {
   prepare(): Promise<{ run: () => Promise<void>; close: () => void }>
 }
 
-const paper: NativeConfig = {
+export const paper: NativeConfig = {
   vocabSize: 11,
   seqLen: 81,
   puzzleEmbNdim: 512,

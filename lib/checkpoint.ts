@@ -327,6 +327,11 @@ function checkNames(file: SafetensorsFile, infos: readonly NativeTensorInfo[]): 
 /** Prefix of the averaged weights among the trainer's tensors. */
 const emaPrefix = 'ema.'
 
+/** The averaged weights where the run had them. */
+export function defaultWeights({ trainer, config }: Checkpoint): Weights {
+  return trainer !== undefined && (config.train.ema ?? 0) > 0 ? 'ema' : 'raw'
+}
+
 /**
  * Copies the weights of a checkpoint into an engine of the same model.
  *
