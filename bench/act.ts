@@ -1,7 +1,8 @@
-// npm run bench:act -- CHECKPOINT DATASET [--weights raw|ema] [--max-segments 16] [--batch 32] [--threads 1] [--max-examples N]
+// npm run bench -- act CHECKPOINT DATASET [--weights raw|ema] [--max-segments 16] [--batch 32] [--threads 1] [--max-examples N]
 // Fixed segments against halting q, in every precision of this build, on the test split: one JSON line a setting.
 import { cpus } from 'node:os'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { summarise } from '#dist/bench/statistics.js'
 import { loadWeights, openCheckpoint, stateHash } from '#dist/checkpoint.js'
 import { wilsonInterval } from '#dist/cli/wilson.js'
 import type { ModelConfig } from '#dist/config.js'
@@ -12,7 +13,6 @@ import { HRMError } from '#dist/errors.js'
 import { EvalSums } from '#dist/metrics.js'
 import { native, type NativeSegmentOptions, type NativeSegmentResult } from '#dist/native.js'
 import { type Halting, Solver, type SolveResult } from '#dist/solver.js'
-import { summarise } from './statistics.js'
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { HRMError } from '#dist/errors.js'
 import { native, type NativeEngine } from '#dist/native.js'
-import { paper } from './cases.js'
+import { benchConfig } from '#dist/bench/cases.js'
 import {
   type Contestant,
   disagreement,
@@ -16,11 +16,11 @@ import {
   type OnnxContestant,
   randomExamples,
 } from './contestants.js'
-import { flops } from './flops.js'
+import { flops } from '#dist/bench/flops.js'
 import { installOnnxRuntime, openOnnxSession } from './onnxruntime.js'
 import { exportError, makePeerModel, openPeerEngine } from './peer-model.js'
 import { smallModels } from './small-models.js'
-import { summarise } from './statistics.js'
+import { summarise } from '#dist/bench/statistics.js'
 
 const { values: options } = parseArgs({
   options: {
@@ -74,6 +74,7 @@ for (const { name, config } of smallModels) {
   assertAgreement(name, await exportError(runtime, config, 3, config.haltMaxSegments), tolerances.small)
 }
 
+const paper = benchConfig('paper')
 const model = await makePeerModel(paper, settings)
 process.on('exit', () => model.remove())
 const session = await openOnnxSession(runtime, model.onnx, threads)

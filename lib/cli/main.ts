@@ -36,7 +36,7 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     load: async () => (await import('./convert.js')).convertCommand(),
   },
   bench: {
-    summary: 'time segments and training steps (in a checkout)',
+    summary: 'time kernels, solving and training on this machine',
     load: async () => (await import('./bench.js')).benchCommand(),
   },
   doctor: {
