@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'show what a checkpoint, dataset, .npy or .safetensors file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
+  convert: {
+    summary: 'convert a checkpoint into another format',
+    load: async () => (await import('./convert.js')).convertCommand(),
+  },
   bench: {
     summary: 'time segments and training steps (in a checkout)',
     load: async () => (await import('./bench.js')).benchCommand(),
