@@ -19,6 +19,15 @@ export const configFile = 'all_config.yaml'
 /** Longest configuration read; the official ones take less than 2 KB. */
 const MAX_YAML_BYTES = 2 ** 16
 
+/**
+ * Most collections, which bounds their nesting too: the parser recurses, and a stack that ends inside V8's compiler of
+ * regular expressions ends the process. Maps without brackets nest by their indentation, which the size bounds.
+ */
+const MAX_COLLECTIONS = 500
+
+/** Longest message about a value of the file. */
+const MAX_MESSAGE = 1000
+
 /** Sizes that the official code takes from the dataset, and refuses in `arch`. */
 const datasetSizes = {
   vocabSize: 'vocab_size',
@@ -74,6 +83,8 @@ async function readYaml(path: string): Promise<unknown> {
   } catch (error) {
     throw ioError('read', path, error)
   }
+  const collections = text.match(/[[{]|[-?:](?=\s)/g)?.length ?? 0
+  if (collections > MAX_COLLECTIONS) throw unfit(path, `at most ${MAX_COLLECTIONS} lists and maps`, `${collections}`)
   const { parseDocument } = await import('yaml')
   try {
     const document = parseDocument(text, { strict: true, uniqueKeys: true, schema: 'core', merge: false })
@@ -82,7 +93,6 @@ async function readYaml(path: string): Promise<unknown> {
     return plain(document.toJS({ maxAliasCount: 0, mapAsMap: true }))
   } catch (error) {
     if (error instanceof HRMError) throw error
-    // RangeError where it is nested so deeply that the stack ends, ReferenceError for aliases.
     throw unfit(path, 'plain YAML without aliases', shown((error as Error).message))
   }
 }
@@ -111,7 +121,9 @@ export async function readOfficialConfig(path: string): Promise<OfficialRecord> 
     return { config: fromOfficial(official, path), ignored }
   } catch (error) {
     if (!(error instanceof HRMError) || error.code !== 'ERR_HRM_CONFIG') throw error
-    throw new HRMError('ERR_HRM_CHECKPOINT', error.message, error.details, { cause: error })
+    const { message } = error
+    const short = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message
+    throw new HRMError('ERR_HRM_CHECKPOINT', short, { path })
   }
 }
 

@@ -72,7 +72,7 @@ class Pickle {
   }
 
   end(): Buffer {
-    return Buffer.concat([...this.#parts, Buffer.from('.')])
+    return Buffer.concat([...this.#parts, Buffer.from([0x2e])])
   }
 }
 
