@@ -40,7 +40,7 @@ export interface OfficialCheckpoint {
 }
 
 /** The PyTorch file of a folder that `hrm pull` or the official training left, or the path itself where it is a file. */
-export async function findPyTorchFile(path: string): Promise<string> {
+export function findPyTorchFile(path: string): string {
   let names: string[]
   try {
     if (!statSync(path).isDirectory()) return path
@@ -50,8 +50,7 @@ export async function findPyTorchFile(path: string): Promise<string> {
   } catch (error) {
     throw ioError('read', path, error)
   }
-  const found: string[] = []
-  for (const name of names.sort()) if (await looksLikePyTorch(join(path, name))) found.push(name)
+  const found = names.sort().filter((name) => looksLikePyTorch(join(path, name)))
   if (found.length === 1) return join(path, found[0]!)
   const got = found.length === 0 ? 'none' : found.slice(0, 8).map(shown).join(', ')
   throw fileContentError('ERR_HRM_CHECKPOINT', path, 'one PyTorch file', got, 'name the file to read')
@@ -141,7 +140,7 @@ function learnedLength(
  * @throws HRMError ERR_HRM_UNSAFE_PICKLE, ERR_HRM_CORRUPT, ERR_HRM_CHECKPOINT, ERR_HRM_IO
  */
 export async function openOfficialCheckpoint(path: string, options: ImportOptions = {}): Promise<OfficialCheckpoint> {
-  const found = await findPyTorchFile(path)
+  const found = findPyTorchFile(path)
   const file = await PyTorchFile.open(found)
   try {
     await file.verify()

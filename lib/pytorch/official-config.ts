@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import {
   type Config,
   fromOfficial,
@@ -76,6 +76,14 @@ function plain(value: unknown): unknown {
 /** YAML as plain data: no tags, no aliases, no merge keys, each key once. */
 async function readYaml(path: string): Promise<unknown> {
   let text: string
+  if (!existsSync(path))
+    throw fileContentError(
+      'ERR_HRM_CHECKPOINT',
+      path,
+      'the configuration of the model',
+      'nothing',
+      'put it there or give --config',
+    )
   try {
     const { size } = statSync(path)
     if (size > MAX_YAML_BYTES) throw unfit(path, `at most ${MAX_YAML_BYTES} bytes`, `${size}`)

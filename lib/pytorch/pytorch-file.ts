@@ -1,6 +1,7 @@
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { HRMError } from '../errors.js'
-import { MappedFile } from '../mapped-file.js'
+import { ioError, MappedFile } from '../mapped-file.js'
 import type { SafetensorsInfo } from '../safetensors.js'
 import { itemSizes } from '../tensor-types.js'
 import { corruptFile, fileContentError, shown } from './file-error.js'
@@ -13,14 +14,20 @@ const zipMagic = Buffer.from('PK\x03\x04', 'latin1')
 /** First bytes of a file of PyTorch before 1.6: a pickle of its magic number. */
 const legacyMagic = Buffer.from('80028a0a6cfc9c46f9206aa850192e', 'hex')
 
-/** Whether a file starts as a PyTorch file does, whatever its name. @throws HRMError ERR_HRM_IO */
-export async function looksLikePyTorch(path: string): Promise<boolean> {
-  const file = await MappedFile.open(path)
+/** Whether a regular file starts as a PyTorch file does, whatever its name. @throws HRMError ERR_HRM_IO */
+export function looksLikePyTorch(path: string): boolean {
   try {
-    const start = file.view(0, Math.min(file.size, legacyMagic.length))
-    return [zipMagic, legacyMagic].some((magic) => magic.equals(start.subarray(0, magic.length)))
-  } finally {
-    file.close()
+    if (!statSync(path).isFile()) return false
+    const descriptor = openSync(path, 'r')
+    try {
+      const start = new Uint8Array(legacyMagic.length)
+      readSync(descriptor, start, 0, start.length, 0)
+      return [zipMagic, legacyMagic].some((magic) => magic.equals(start.subarray(0, magic.length)))
+    } finally {
+      closeSync(descriptor)
+    }
+  } catch (error) {
+    throw ioError('read', path, error)
   }
 }
 
