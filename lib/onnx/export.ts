@@ -81,7 +81,7 @@ export async function exportOnnx(
       metadataProps: [{ key: 'hrm_config', value: JSON.stringify(toOfficial({ model: config })) }],
       graph: segmentGraph(config, tensors),
     })
-    await replaceFile(op, path, encoded)
+    await replaceFile(op, path, (handle) => handle.writeFile(encoded))
     return { weights, sizeBytes: encoded.length, opset }
   } finally {
     engine.dispose()
