@@ -1,5 +1,5 @@
 import { native, type NativeConfig, type NativeEngine } from '#dist/native.js'
-import { flops } from './flops.js'
+import { flops } from '#dist/flops.js'
 
 /** One thing to time: `prepare` builds it and returns one run of it; `gflop` is the arithmetic of one run. */
 export interface Case {

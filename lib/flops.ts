@@ -1,4 +1,4 @@
-import type { NativeConfig } from '#dist/native.js'
+import type { ModelConfig } from './config-types.js'
 
 /**
  * Arithmetic of the model in floating-point operations (a fused multiply-add is two), matrix products only, per example.
@@ -7,7 +7,7 @@ import type { NativeConfig } from '#dist/native.js'
  * training step is two segments (the second one bootstraps the Q target; halt-only models need none) and the backward of one L and one H update, at
  * twice their forward.
  */
-export function flops(config: NativeConfig): { segment: number; trainStep: number } {
+export function flops(config: ModelConfig): { segment: number; trainStep: number } {
   const hidden = config.hiddenSize
   const inner = Math.ceil(Math.round((config.expansion * hidden * 2) / 3) / 256) * 256
   const positions = config.seqLen + Math.ceil(config.puzzleEmbNdim / hidden)
