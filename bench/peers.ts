@@ -16,7 +16,7 @@ import {
   type OnnxContestant,
   randomExamples,
 } from './contestants.js'
-import { flops } from '#dist/bench/flops.js'
+import { flops } from '#dist/flops.js'
 import { installOnnxRuntime, openOnnxSession } from './onnxruntime.js'
 import { exportError, makePeerModel, openPeerEngine } from './peer-model.js'
 import { smallModels } from './small-models.js'
