@@ -14,6 +14,7 @@ import type { NativeTensorInfo } from './native.js'
 import { readPointer } from './run-folder.js'
 import { formatCrc32c, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js'
 import { parseStrictJson, type StrictJson } from './strict-json.js'
+import { encodeVocabulary, parseVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
 const files = {
   config: 'config.json',
@@ -21,6 +22,7 @@ const files = {
   trainer: 'trainer.json',
   trainerTensors: 'trainer.safetensors',
   evaluation: 'eval.json',
+  vocabulary: vocabularyFile,
   card: 'README.md',
   hashes: 'hash.json',
 } as const
@@ -53,6 +55,8 @@ export interface CheckpointContent {
   config: Config
   trainer?: TrainerRecord | undefined
   evaluation?: EvaluationRecord | undefined
+  /** What the tokens stand for, where the training data said so. */
+  vocabulary?: Vocabulary | undefined
 }
 
 /** A checkpoint whose hashes were verified. */
@@ -96,15 +100,25 @@ function plain(json: StrictJson): unknown {
   return Array.isArray(json) ? json.map(plain) : json
 }
 
-async function readJsonFile(dir: string, name: string): Promise<unknown> {
+async function readStrictJsonFile(dir: string, name: string): Promise<StrictJson> {
   const path = join(dir, name)
   try {
-    return plain(parseStrictJson(await readFile(path, 'utf8')))
+    return parseStrictJson(await readFile(path, 'utf8'))
   } catch (error) {
     if (error instanceof SyntaxError) throw corrupt(path, 'JSON', error.message, { file: name })
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unfit(dir, name, 'no such file', { file: name })
     throw fileError('load', path, error)
   }
+}
+
+async function readJsonFile(dir: string, name: string): Promise<unknown> {
+  return plain(await readStrictJsonFile(dir, name))
+}
+
+async function readVocabulary(dir: string): Promise<Vocabulary> {
+  return parseVocabulary(await readStrictJsonFile(dir, files.vocabulary), (expected) => {
+    throw unfit(join(dir, files.vocabulary), expected, 'something else', { file: files.vocabulary })
+  })
 }
 
 /** The folder of a checkpoint: `dir` itself, or `latest` of a run folder. */
@@ -199,6 +213,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       model: resolveModelConfig(config.model),
       trainer: has(files.trainer) ? ((await readJsonFile(dir, files.trainer)) as TrainerRecord) : undefined,
       evaluation: has(files.evaluation) ? ((await readJsonFile(dir, files.evaluation)) as EvaluationRecord) : undefined,
+      vocabulary: has(files.vocabulary) ? await readVocabulary(dir) : undefined,
     }
   } catch (error) {
     throw fileError('load', dir, error)
@@ -265,6 +280,7 @@ export async function fillCheckpoint(dir: string, engine: Engine, content: Check
       await json(files.trainer, content.trainer)
     }
     if (content.evaluation) await json(files.evaluation, content.evaluation)
+    if (content.vocabulary) await text(files.vocabulary, encodeVocabulary(content.vocabulary))
     await text(files.card, modelCard(content, modelTensors))
     await writeDurably(join(dir, files.hashes), encodeHashes(hashes))
   } catch (error) {

@@ -1,15 +1,34 @@
-import type { Dataset, Split } from './dataset.js'
+import type { Batch, Dataset, Split } from './dataset.js'
 import type { Engine } from './engine.js'
 import { HRMError } from './errors.js'
 import { evalBatches } from './loader.js'
 import { type EvalMetrics, EvalSums } from './metrics.js'
-import type { Solver, SolverModel } from './solver.js'
+import type { Solver, SolverModel, SolveResult } from './solver.js'
 
 /** Metrics by the name of the set. */
 export type EvalSets = Record<string, EvalMetrics>
 
 /** Which weights are scored: the trained ones, or their moving averages. */
 export type Weights = 'raw' | 'ema'
+
+/** What the model answered to one example. */
+export interface Prediction {
+  /** Name of the set. */
+  set: string
+  /** Number of the example within its set. */
+  example: number
+  /** [seqLen] tokens. */
+  inputs: Int32Array
+  /** [seqLen] tokens, or -100. */
+  labels: Int32Array
+  puzzleId: number
+  /** [seqLen] the answer. */
+  tokens: Int32Array
+  /** Logit of the Q head at the last segment. */
+  qHalt: number
+  /** Segments that were run. */
+  segments: number
+}
 
 export interface EvaluationPlan {
   split: Split
@@ -21,6 +40,8 @@ export interface EvaluationPlan {
   segments: number
   /** Checked before every segment; what it throws ends the evaluation. */
   check: () => void
+  /** Called with every example, set by set in order; what it throws ends the evaluation. */
+  onPrediction?: (prediction: Prediction) => void
 }
 
 /** @throws ERR_HRM_DATASET where the sizes of data and model differ */
@@ -58,6 +79,27 @@ async function withWeights<T>(engine: Engine, weights: Weights, work: () => Prom
   }
 }
 
+/** Row `row` of a batch whose first row is example `first` of its set, with its answer. */
+function prediction(
+  set: string,
+  first: number,
+  row: number,
+  { inputs, labels, puzzleIds }: Batch,
+  { tokens, qHalt, segments }: Pick<SolveResult, 'tokens' | 'qHalt' | 'segments'>,
+): Prediction {
+  const width = tokens.length
+  const rowOf = (all: Int32Array) => all.subarray(row * width, (row + 1) * width)
+  const answer = { tokens, qHalt, segments }
+  return {
+    set,
+    example: first + row,
+    inputs: rowOf(inputs),
+    labels: rowOf(labels),
+    puzzleId: puzzleIds[row]!,
+    ...answer,
+  }
+}
+
 /**
  * Scores a split as the official evaluation does: every example runs the same number of segments, metrics are those of
  * the last one. Between batches other work on the model has its turn.
@@ -72,7 +114,7 @@ export async function evaluateSets(
   const sums = emptySums(dataset, plan.split)
   const session = await engine.openSession('evaluate', plan.batchSize)
   try {
-    for (const { set, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limit(plan))) {
+    for (const { set, first, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limit(plan))) {
       const padding = plan.batchSize - count
       // Rows of padding are all alike and rows do not influence each other, so one of them stands for all.
       const rows = padding > 0 ? count + 1 : count
@@ -91,7 +133,13 @@ export async function evaluateSets(
       })
       plan.check()
       const setSums = sums.get(set)!
-      for (let row = 0; row < count; row++) setSums.add(result, row, 1)
+      for (let row = 0; row < count; row++) {
+        setSums.add(result, row, 1)
+        if (plan.onPrediction === undefined) continue
+        const tokens = result.tokens.subarray(row * model.seqLen, (row + 1) * model.seqLen)
+        const answer = { tokens, qHalt: result.qHalt[row]!, segments: result.steps[row]! }
+        plan.onPrediction(prediction(set, first, row, batch, answer))
+      }
       if (padding > 0) setSums.add(result, count, padding)
     }
   } finally {
@@ -103,7 +151,7 @@ export async function evaluateSets(
 /** Examples given to the solver at a time: enough for its slots to stay full, few enough to hold. */
 const examplesPerCall = 4096
 
-export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples'> {
+export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples' | 'onPrediction'> {
   /** Segments at most. */
   maxSegments: number
   signal: AbortSignal | undefined
@@ -114,9 +162,9 @@ export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples
  * of its last segment; as solving gives tokens and no logits, lm_loss is null.
  */
 export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
-  const { split, maxSegments, signal } = plan
+  const { split, maxSegments, signal, onPrediction } = plan
   const sums = emptySums(dataset, split)
-  for (const { set, batch, count } of evalBatches(dataset, split, examplesPerCall, limit(plan))) {
+  for (const { set, first, batch, count } of evalBatches(dataset, split, examplesPerCall, limit(plan))) {
     const width = batch.inputs.length / examplesPerCall
     const answers = await solver.solve(batch.inputs.subarray(0, count * width), {
       puzzleIds: batch.puzzleIds.subarray(0, count),
@@ -124,8 +172,10 @@ export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: Ha
       maxSegments,
       ...(signal ? { signal } : {}),
     })
-    for (const [row, answer] of [answers].flat().entries())
+    for (const [row, answer] of [answers].flat().entries()) {
       sums.get(set)!.addAnswer(answer, batch.labels.subarray(row * width, (row + 1) * width))
+      onPrediction?.(prediction(set, first, row, batch, answer))
+    }
   }
   return Object.fromEntries(Object.entries(metricsOf(sums)).map(([name, set]) => [name, { ...set, lm_loss: null }]))
 }

@@ -5,10 +5,17 @@ import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from '.
 import { exists, fileError, writeFolder } from './durable-folder.js'
 import { Engine } from './engine.js'
 import { argumentError, fromNative, HRMError } from './errors.js'
-import { checkDataset, evaluateHalting, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
+import {
+  checkDataset,
+  evaluateHalting,
+  evaluateSets,
+  type EvalSets,
+  type Prediction,
+  type Weights,
+} from './evaluate.js'
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
-import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
+import { checkOptions, choiceOption, functionOption, integerOption, pathOption, show, signalOption } from './options.js'
 import {
   type Halting,
   mostSegments,
@@ -22,6 +29,7 @@ import {
 import type { Example, IntegerArray, SolveInput } from './tokens.js'
 import { train, type TrainOptions } from './trainer.js'
 import { TrainRun } from './train-run.js'
+import type { Vocabulary } from './vocabulary.js'
 
 export interface ModelRunOptions extends DeviceOptions {
   /**
@@ -79,9 +87,13 @@ export interface EvaluateOptions {
    * @default haltMaxSegments of the model
    */
   maxSegments?: number
+  /** Called with the answer to every example, set by set in order; what it throws ends the evaluation. */
+  onPrediction?: (prediction: Prediction) => void
   /** Stops within one segment; the call rejects with `signal.reason`. */
   signal?: AbortSignal
 }
+
+const evaluateKeys = ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'onPrediction', 'signal'] as const
 
 const runKeys = [...deviceKeys, 'maxBatch', 'maxWaitMs'] as const
 
@@ -109,6 +121,7 @@ export class HRM {
   readonly #precision: Precision
   /** What a checkpoint records. */
   #recorded: Config
+  #vocabulary: Vocabulary | undefined
   #busy = false
   #lastRun: TrainRun | undefined
 
@@ -186,6 +199,7 @@ export class HRM {
     signal?.throwIfAborted()
     const averaged = checkpoint.trainer !== undefined && (checkpoint.config.train.ema ?? 0) > 0
     const model = HRM.#open(checkpoint.config, checkpoint.model, runOptions)
+    model.#vocabulary = checkpoint.vocabulary
     try {
       await loadWeights(model.#engine, checkpoint, weights ?? (averaged ? 'ema' : 'raw'))
       signal?.throwIfAborted()
@@ -241,7 +255,9 @@ export class HRM {
       this.#busy = true
       try {
         const setConfig = (config: Config) => (this.#recorded = config)
-        return await train({ engine: this.#engine, model: this.config, setConfig }, data, options, control)
+        const setVocabulary = (vocabulary: Vocabulary | undefined) => (this.#vocabulary = vocabulary)
+        const target = { engine: this.#engine, model: this.config, setConfig, setVocabulary }
+        return await train(target, data, options, control)
       } finally {
         this.#busy = false
       }
@@ -262,8 +278,9 @@ export class HRM {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
-    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'signal'])
+    checkOptions(op, options, evaluateKeys)
     const signal = signalOption(op, options.signal)
+    const onPrediction = functionOption(op, 'onPrediction', options.onPrediction)
     const trained = this.#recorded.train.globalBatchSize
     const halting = choiceOption(op, 'halting', options.halting, ['max', 'q'], 'max')
     const { haltMaxSegments } = this.config
@@ -272,6 +289,7 @@ export class HRM {
       split: choiceOption(op, 'split', options.split, ['train', 'test'], 'test'),
       batchSize: integerOption(op, 'batchSize', options.batchSize, 1, 2 ** 20, trained ?? this.#maxBatch),
       maxExamples: integerOption(op, 'maxExamples', options.maxExamples, 1, Number.MAX_SAFE_INTEGER, 0),
+      ...(onPrediction ? { onPrediction } : {}),
     }
     checkDataset(op, data, this.config)
     signal?.throwIfAborted()
@@ -299,13 +317,21 @@ export class HRM {
       throw fileError(op, path, error)
     }
     const { train: recipe, run } = this.#recorded
-    const content = { config: { model: this.config, train: recipe, run: { ...resolveRunConfig(), ...run } } }
+    const content = {
+      config: { model: this.config, train: recipe, run: { ...resolveRunConfig(), ...run } },
+      vocabulary: this.#vocabulary,
+    }
     const release = await this.#engine.weights.read()
     try {
       await writeFolder(op, path, (temporary) => fillCheckpoint(temporary, this.#engine, content))
     } finally {
       release()
     }
+  }
+
+  /** What the tokens stand for, where the training data said so (`hrm data maze`, `hrm data grid`). */
+  get vocabulary(): Vocabulary | undefined {
+    return this.#vocabulary
   }
 
   /** Bytes of memory that the model holds on its device. */

@@ -12,6 +12,7 @@ import { show } from './options.js'
 import { readPointer, RunFolder } from './run-folder.js'
 import { planTraining, type TrainOptions, type TrainPlan } from './train-options.js'
 import type { EndEvent, EvalEvent, RunControl, TrainEvent } from './train-run.js'
+import type { Vocabulary } from './vocabulary.js'
 
 export type { CheckpointOptions, TrainOptions } from './train-options.js'
 
@@ -19,8 +20,9 @@ export type { CheckpointOptions, TrainOptions } from './train-options.js'
 export interface TrainModel {
   engine: Engine
   model: ModelConfig
-  /** Takes what later checkpoints record. */
+  /** Take what later checkpoints record. */
   setConfig: (config: Config) => void
+  setVocabulary: (vocabulary: Vocabulary | undefined) => void
 }
 
 const op = 'train'
@@ -72,6 +74,7 @@ class Training {
   readonly #control: RunControl
   readonly #folder: RunFolder | undefined
   readonly #datasetHash: string
+  readonly #vocabulary: Vocabulary | undefined
   readonly #loader: TrainLoader
   /** Steps between evaluations; 0 = only at the end. May be a fraction, as epochs need not be whole steps. */
   readonly #evalSteps: number
@@ -100,6 +103,7 @@ class Training {
     this.#control = control
     this.#folder = folder
     this.#datasetHash = datasetHash
+    this.#vocabulary = dataset.vocabulary()
     const { train } = plan
     this.#loader = new TrainLoader(dataset, {
       batchSize: train.globalBatchSize,
@@ -173,6 +177,7 @@ class Training {
       this.#checkpoint = resumed.dir
       await this.#restoreBest()
     }
+    this.#target.setVocabulary(this.#vocabulary)
     this.#target.setConfig({ model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } })
     const release = await this.#engine.weights.change()
     try {
@@ -299,6 +304,7 @@ class Training {
           evaluationPending: this.#evaluationPending,
         },
         evaluation,
+        vocabulary: this.#vocabulary,
       }),
     )
     this.#savedStep = this.#step
