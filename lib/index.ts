@@ -9,7 +9,7 @@ export {
 export { type Batch, Dataset, type DatasetMetadata, type Example as DatasetExample, type Split } from './dataset.js'
 export { type DeviceInfo, type DeviceOptions, listDevices, type Precision } from './devices.js'
 export { type ErrorCode, errorCodes, HRMError } from './errors.js'
-export type { EvalSets, Weights } from './evaluate.js'
+export type { EvalSets, Prediction, Weights } from './evaluate.js'
 export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './memory.js'
 export type { EvalMetrics, TrainMetrics } from './metrics.js'
 export { type CreateOptions, type EvaluateOptions, HRM, type LoadOptions, type ModelRunOptions } from './model.js'

@@ -208,6 +208,8 @@ export class TrainLoader {
 export interface EvalBatch {
   /** Name of the set. */
   set: string
+  /** Number of the first example within the set. */
+  first: number
   batch: Batch
   /** Rows that hold examples. */
   count: number
@@ -242,7 +244,7 @@ export function* evalBatches(
         puzzles.push(puzzle)
       }
       set.readExamples(examples, puzzles, batch)
-      yield { set: set.name, batch, count }
+      yield { set: set.name, first: start, batch, count }
     }
   }
 }

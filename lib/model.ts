@@ -5,10 +5,17 @@ import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from '.
 import { exists, fileError, writeFolder } from './durable-folder.js'
 import { Engine } from './engine.js'
 import { argumentError, fromNative, HRMError } from './errors.js'
-import { checkDataset, evaluateHalting, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
+import {
+  checkDataset,
+  evaluateHalting,
+  evaluateSets,
+  type EvalSets,
+  type Prediction,
+  type Weights,
+} from './evaluate.js'
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
-import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
+import { checkOptions, choiceOption, functionOption, integerOption, pathOption, show, signalOption } from './options.js'
 import {
   type Halting,
   mostSegments,
@@ -79,6 +86,8 @@ export interface EvaluateOptions {
    * @default haltMaxSegments of the model
    */
   maxSegments?: number
+  /** Called with the answer to every example, set by set in order; what it throws ends the evaluation. */
+  onPrediction?: (prediction: Prediction) => void
   /** Stops within one segment; the call rejects with `signal.reason`. */
   signal?: AbortSignal
 }
@@ -262,8 +271,9 @@ export class HRM {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
-    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'signal'])
+    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'onPrediction', 'signal'])
     const signal = signalOption(op, options.signal)
+    const onPrediction = functionOption(op, 'onPrediction', options.onPrediction)
     const trained = this.#recorded.train.globalBatchSize
     const halting = choiceOption(op, 'halting', options.halting, ['max', 'q'], 'max')
     const { haltMaxSegments } = this.config
@@ -272,6 +282,7 @@ export class HRM {
       split: choiceOption(op, 'split', options.split, ['train', 'test'], 'test'),
       batchSize: integerOption(op, 'batchSize', options.batchSize, 1, 2 ** 20, trained ?? this.#maxBatch),
       maxExamples: integerOption(op, 'maxExamples', options.maxExamples, 1, Number.MAX_SAFE_INTEGER, 0),
+      ...(onPrediction ? { onPrediction } : {}),
     }
     checkDataset(op, data, this.config)
     signal?.throwIfAborted()
