@@ -3,7 +3,7 @@ import type { Engine } from './engine.js'
 import { HRMError } from './errors.js'
 import { evalBatches } from './loader.js'
 import { type EvalMetrics, EvalSums } from './metrics.js'
-import type { Solver, SolverModel, SolveResult } from './solver.js'
+import type { Solver, SolverModel } from './solver.js'
 
 /** Metrics by the name of the set. */
 export type EvalSets = Record<string, EvalMetrics>
@@ -79,25 +79,26 @@ async function withWeights<T>(engine: Engine, weights: Weights, work: () => Prom
   }
 }
 
-/** Row `row` of a batch whose first row is example `first` of its set, with its answer. */
-function prediction(
+/** The example in a row of a batch, as a prediction has it. */
+function exampleAt(
   set: string,
-  first: number,
-  row: number,
+  example: number,
   { inputs, labels, puzzleIds }: Batch,
-  { tokens, qHalt, segments }: Pick<SolveResult, 'tokens' | 'qHalt' | 'segments'>,
-): Prediction {
-  const width = tokens.length
-  const rowOf = (all: Int32Array) => all.subarray(row * width, (row + 1) * width)
-  const answer = { tokens, qHalt, segments }
+  row: number,
+): Omit<Prediction, 'tokens' | 'qHalt' | 'segments'> {
   return {
     set,
-    example: first + row,
-    inputs: rowOf(inputs),
-    labels: rowOf(labels),
+    example,
+    inputs: rowOf(inputs, puzzleIds, row),
+    labels: rowOf(labels, puzzleIds, row),
     puzzleId: puzzleIds[row]!,
-    ...answer,
   }
+}
+
+/** Row `row` of [B, T] tokens, where `perRow` has B elements. */
+function rowOf(tokens: Int32Array, perRow: ArrayLike<unknown>, row: number): Int32Array {
+  const length = tokens.length / perRow.length
+  return tokens.subarray(row * length, (row + 1) * length)
 }
 
 /**
@@ -135,10 +136,12 @@ export async function evaluateSets(
       const setSums = sums.get(set)!
       for (let row = 0; row < count; row++) {
         setSums.add(result, row, 1)
-        if (plan.onPrediction === undefined) continue
-        const tokens = result.tokens.subarray(row * model.seqLen, (row + 1) * model.seqLen)
-        const answer = { tokens, qHalt: result.qHalt[row]!, segments: result.steps[row]! }
-        plan.onPrediction(prediction(set, first, row, batch, answer))
+        plan.onPrediction?.({
+          ...exampleAt(set, first + row, batch, row),
+          tokens: rowOf(result.tokens, result.qHalt, row),
+          qHalt: result.qHalt[row]!,
+          segments: result.steps[row]!,
+        })
       }
       if (padding > 0) setSums.add(result, count, padding)
     }
@@ -162,7 +165,7 @@ export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples
  * of its last segment; as solving gives tokens and no logits, lm_loss is null.
  */
 export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
-  const { split, maxSegments, signal, onPrediction } = plan
+  const { split, maxSegments, signal } = plan
   const sums = emptySums(dataset, split)
   for (const { set, first, batch, count } of evalBatches(dataset, split, examplesPerCall, limit(plan))) {
     const width = batch.inputs.length / examplesPerCall
@@ -173,8 +176,10 @@ export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: Ha
       ...(signal ? { signal } : {}),
     })
     for (const [row, answer] of [answers].flat().entries()) {
-      sums.get(set)!.addAnswer(answer, batch.labels.subarray(row * width, (row + 1) * width))
-      onPrediction?.(prediction(set, first, row, batch, answer))
+      const example = exampleAt(set, first + row, batch, row)
+      sums.get(set)!.addAnswer(answer, example.labels)
+      const { tokens, qHalt, segments } = answer
+      plan.onPrediction?.({ ...example, tokens, qHalt, segments })
     }
   }
   return Object.fromEntries(Object.entries(metricsOf(sums)).map(([name, set]) => [name, { ...set, lm_loss: null }]))

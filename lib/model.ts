@@ -93,8 +93,6 @@ export interface EvaluateOptions {
   signal?: AbortSignal
 }
 
-const evaluateKeys = ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'onPrediction', 'signal'] as const
-
 const runKeys = [...deviceKeys, 'maxBatch', 'maxWaitMs'] as const
 
 /** Checks of create() and load() that need no file. */
@@ -278,7 +276,7 @@ export class HRM {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
-    checkOptions(op, options, evaluateKeys)
+    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'onPrediction', 'signal'])
     const signal = signalOption(op, options.signal)
     const onPrediction = functionOption(op, 'onPrediction', options.onPrediction)
     const trained = this.#recorded.train.globalBatchSize
