@@ -8,6 +8,8 @@ import type { Prediction } from '../evaluate.js'
 import { ioError } from '../mapped-file.js'
 import { table } from '../render/text.js'
 import { formatCount, formatPercent } from './output.js'
+import { ruleTask } from './rule-task.js'
+import type { TaskFormat } from './task-format.js'
 import { wilsonInterval } from './wilson.js'
 
 /** Options of `hrm eval` that tasks read. */
@@ -24,7 +26,7 @@ export interface TaskScore {
   lines: string[]
 }
 
-interface EvalTask {
+export interface EvalTask {
   splits: readonly Split[]
   /** Whether a dataset that records no task is one of these. */
   fits: (dataset: Dataset) => boolean
@@ -41,7 +43,7 @@ function writeSubmission(path: string, evaluation: ArcEvaluation): void {
 }
 
 /** Tasks whose predictions mean more than tokens. */
-export type EvalTaskName = 'arc'
+export type EvalTaskName = 'arc' | TaskFormat['task']
 
 const evalTasks: Readonly<Record<EvalTaskName, EvalTask>> = {
   arc: {
@@ -81,6 +83,9 @@ const evalTasks: Readonly<Record<EvalTaskName, EvalTask>> = {
       }
     },
   },
+  sudoku: ruleTask('sudoku'),
+  maze: ruleTask('maze'),
+  grid: ruleTask('grid'),
 }
 
 export const evalTaskNames = Object.keys(evalTasks) as EvalTaskName[]

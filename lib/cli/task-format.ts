@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../config.js'
 import { decodeAnswer, decodeInput, gridFromJson, gridToTokens, tokensByValue, valuesToJson } from '../grid/index.js'
-import { isOfficialMaze, mazeText, mazeTokens } from '../maze/cells.js'
+import { isOfficialMaze, mazeSide, mazeText, mazeTokens, mazeVocabSize } from '../maze/cells.js'
 import { verifyMaze } from '../maze/paths.js'
 import { drawGrid } from '../render/grid.js'
 import { drawMaze } from '../render/maze.js'
@@ -29,12 +29,17 @@ export interface TaskFormat {
   json?: (input: Tokens, answer: Tokens) => unknown
   /** What a valid answer is, and what is said of one and of several: `solved`, `obey the rules`. */
   valid: (input: Tokens, answer: Tokens) => boolean
-  words: { valid: string; invalid: string; several: string }
+  words: { valid: string; invalid: string; several: string; share: string }
   /** Draws an input, or an answer to it; `previous` is the answer one segment earlier. */
   draw: (render: RenderOptions, input: Tokens, answer?: Tokens, previous?: Tokens) => string[]
 }
 
-const rules = { valid: 'solved', invalid: 'breaks the rules', several: 'solutions obey the rules' }
+const rules = {
+  valid: 'solved',
+  invalid: 'breaks the rules',
+  several: 'solutions obey the rules',
+  share: 'obey the rules',
+}
 
 /** A JSON array of tokens, or what was expected instead. */
 export function readTokenList(line: string, { seqLen, vocabSize }: Sizes): ReadLine {
@@ -98,7 +103,12 @@ function formatGrid(vocabulary: Vocabulary): TaskFormat {
   const { values } = vocabulary
   return {
     task: 'grid',
-    words: { valid: 'a whole answer', invalid: 'padding within the answer', several: 'answers are whole' },
+    words: {
+      valid: 'a whole answer',
+      invalid: 'padding within the answer',
+      several: 'answers are whole',
+      share: 'whole answers',
+    },
     read(line) {
       let json: StrictJson | undefined
       try {
@@ -126,13 +136,25 @@ function formatGrid(vocabulary: Vocabulary): TaskFormat {
   }
 }
 
-/** The format of a model or dataset, by its vocabulary where it has one, else by its sizes; undefined where these say nothing. */
-export function taskFormat(sizes: Sizes, vocabulary: Vocabulary | undefined): TaskFormat | undefined {
-  if (vocabulary?.task === 'grid') return formatGrid(vocabulary)
-  if (vocabulary?.task === 'maze') return formatMaze(sizes)
+/**
+ * The format of a model or dataset, by its vocabulary where it has one, else by its sizes; undefined where these say
+ * nothing, or another task than the one asked for.
+ */
+export function taskFormat(
+  sizes: Sizes,
+  vocabulary: Vocabulary | undefined,
+  asked?: TaskFormat['task'],
+): TaskFormat | undefined {
+  const wanted = (task: TaskFormat['task']) => asked === undefined || asked === task
+  if (vocabulary !== undefined) {
+    if (!wanted(vocabulary.task)) return undefined
+    return vocabulary.task === 'grid' ? formatGrid(vocabulary) : formatMaze(sizes)
+  }
   const sudoku = sudokuFormat(sizes)
-  if (sudoku) return formatSudoku(sizes, sudoku)
-  return isOfficialMaze(sizes) ? formatMaze(sizes) : undefined
+  if (sudoku && wanted('sudoku')) return formatSudoku(sizes, sudoku)
+  // Mazes of other sizes have the sizes of much else, so they must be asked for.
+  const maze = asked === 'maze' ? sizes.vocabSize === mazeVocabSize && mazeSide(sizes.seqLen) : isOfficialMaze(sizes)
+  return maze && wanted('maze') ? formatMaze(sizes) : undefined
 }
 
 /** Draws a puzzle and what each segment answered. */

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { wilsonInterval } from '#dist/cli/wilson.js'
 import { small } from './fixtures.js'
 import { hrm, lastJson } from './process.js'
 
@@ -12,6 +13,16 @@ t.test('mazes are built, trained on, scored by their rules, solved and drawn', a
   t.equal((await hrm(data, { cwd })).code, 0)
   const trained = await hrm(['train', ...small, '--preset', 'tiny', '--max-steps', '3', '--out', 'run'], { cwd })
   t.equal(trained.code, 0, trained.stderr)
+
+  const scored = lastJson((await hrm(['eval', 'run', 'data', '--json'], { cwd })).stdout)
+  t.match(scored, { rules: { task: 'maze', sets: { all: { count: 6, valid: Number } } }, sets: { all: { count: 6 } } })
+  const { all } = (scored as { rules: { sets: { all: { valid: number; share: number; interval: number[] } } } }).rules
+    .sets
+  t.same([all.share, all.interval], [all.valid / 6, wilsonInterval(all.valid / 6, 6)])
+  const scores = await hrm(['eval', 'run', 'data', '--task', 'maze', '--split', 'train'], { cwd })
+  t.match(scores.stdout, /\nset +n +obey the rules +95 % interval\nall +24 +[\d.]+ % /)
+  const wrong = await hrm(['eval', 'run', 'data', '--task', 'sudoku'], { cwd })
+  t.match(wrong, { code: 3, stderr: /task sudoku, got 36 tokens and the vocabulary 6/ })
 
   const inspected = await hrm(['inspect', 'data', '--examples', '1'], { cwd })
   t.match(inspected.stdout, /maze: grids of at most 6 x 6, answers as large as their inputs\n/)
@@ -57,6 +68,8 @@ t.test('answers to own grids come back in the values they were written in', asyn
     t.ok(solution.every((row, y) => row.length === input[y]!.length && row.every((value) => values.has(value))))
     t.equal(valid, !solution.flat().includes(null))
   }
+  const scores = await hrm(['eval', 'run', 'data'], { cwd })
+  t.match(scores.stdout, /\nset +n +whole answers +95 % interval\nall +4 +[\d.]+ % /)
   const plain = await hrm(['solve', 'run'], { cwd, input: '[["red", 3]]\n' })
   t.match(plain.stdout, /^\[\[.*\]\]\n$/)
   const unknown = await hrm(['solve', 'run'], { cwd, input: '[["blue"]]' })
