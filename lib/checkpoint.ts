@@ -20,6 +20,7 @@ import {
   writeSafetensors,
 } from './safetensors.js'
 import { parseStrictJson, type StrictJson } from './strict-json.js'
+import { encodeVocabulary, parseVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
 const files = {
   config: 'config.json',
@@ -27,6 +28,7 @@ const files = {
   trainer: 'trainer.json',
   trainerTensors: 'trainer.safetensors',
   evaluation: 'eval.json',
+  vocabulary: vocabularyFile,
   card: 'README.md',
   hashes: 'hash.json',
 } as const
@@ -71,6 +73,8 @@ export interface CheckpointContent {
   config: Config
   trainer?: TrainerRecord | undefined
   evaluation?: EvaluationRecord | undefined
+  /** What the tokens stand for, where the training data said so. */
+  vocabulary?: Vocabulary | undefined
 }
 
 /** A checkpoint whose hashes were verified. */
@@ -114,15 +118,25 @@ function plain(json: StrictJson): unknown {
   return Array.isArray(json) ? json.map(plain) : json
 }
 
-async function readJsonFile(dir: string, name: string): Promise<unknown> {
+async function readStrictJsonFile(dir: string, name: string): Promise<StrictJson> {
   const path = join(dir, name)
   try {
-    return plain(parseStrictJson(await readFile(path, 'utf8')))
+    return parseStrictJson(await readFile(path, 'utf8'))
   } catch (error) {
     if (error instanceof SyntaxError) throw corrupt(path, 'JSON', error.message, { file: name })
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unfit(dir, name, 'no such file', { file: name })
     throw fileError('load', path, error)
   }
+}
+
+async function readJsonFile(dir: string, name: string): Promise<unknown> {
+  return plain(await readStrictJsonFile(dir, name))
+}
+
+async function readVocabulary(dir: string): Promise<Vocabulary> {
+  return parseVocabulary(await readStrictJsonFile(dir, files.vocabulary), (expected) => {
+    throw unfit(join(dir, files.vocabulary), expected, 'something else', { file: files.vocabulary })
+  })
 }
 
 /** The folder of a checkpoint: `dir` itself, or `latest` of a run folder. */
@@ -217,6 +231,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       model: resolveModelConfig(config.model),
       trainer: has(files.trainer) ? ((await readJsonFile(dir, files.trainer)) as TrainerRecord) : undefined,
       evaluation: has(files.evaluation) ? ((await readJsonFile(dir, files.evaluation)) as EvaluationRecord) : undefined,
+      vocabulary: has(files.vocabulary) ? await readVocabulary(dir) : undefined,
     }
   } catch (error) {
     throw fileError('load', dir, error)
@@ -300,6 +315,7 @@ export async function fillCheckpoint(dir: string, engine: Engine, content: Check
       await writer.json(files.trainer, content.trainer)
     }
     if (content.evaluation) await writer.json(files.evaluation, content.evaluation)
+    if (content.vocabulary) await writer.text(files.vocabulary, encodeVocabulary(content.vocabulary))
     await writer.text(files.card, modelCard(content, modelTensors))
     await writer.end()
   } catch (error) {

@@ -113,6 +113,11 @@ export class DatasetSet {
     return this.#arrays.puzzle_indices.at(puzzle)
   }
 
+  /** The identifier of a puzzle, which chooses its row of the puzzle embedding. */
+  identifierOf(puzzle: number): number {
+    return this.#arrays.puzzle_identifiers.at(puzzle)
+  }
+
   /** The puzzle that an example belongs to. */
   puzzleOf(example: number): number {
     let low = 0

@@ -1,4 +1,4 @@
-import type { Dataset, Split } from './dataset.js'
+import type { Batch, Dataset, Split } from './dataset.js'
 import type { Engine } from './engine.js'
 import { HRMError } from './errors.js'
 import { evalBatches } from './loader.js'
@@ -10,6 +10,25 @@ export type EvalSets = Record<string, EvalMetrics>
 
 /** Which weights are scored: the trained ones, or their moving averages. */
 export type Weights = 'raw' | 'ema'
+
+/** What the model answered to one example. */
+export interface Prediction {
+  /** Name of the set. */
+  set: string
+  /** Number of the example within its set. */
+  example: number
+  /** [seqLen] tokens. */
+  inputs: Int32Array
+  /** [seqLen] tokens, or -100. */
+  labels: Int32Array
+  puzzleId: number
+  /** [seqLen] the answer. */
+  tokens: Int32Array
+  /** Logit of the Q head at the last segment. */
+  qHalt: number
+  /** Segments that were run. */
+  segments: number
+}
 
 export interface EvaluationPlan {
   split: Split
@@ -23,6 +42,8 @@ export interface EvaluationPlan {
   segments: number
   /** Checked before every segment; what it throws ends the evaluation. */
   check: () => void
+  /** Called with every example, set by set in order; what it throws ends the evaluation. */
+  onPrediction?: (prediction: Prediction) => void
 }
 
 /** @throws ERR_HRM_DATASET where the sizes of data and model differ */
@@ -60,6 +81,28 @@ async function withWeights<T>(engine: Engine, weights: Weights, work: () => Prom
   }
 }
 
+/** The example in a row of a batch, as a prediction has it. */
+function exampleAt(
+  set: string,
+  example: number,
+  { inputs, labels, puzzleIds }: Batch,
+  row: number,
+): Omit<Prediction, 'tokens' | 'qHalt' | 'segments'> {
+  return {
+    set,
+    example,
+    inputs: rowOf(inputs, puzzleIds, row),
+    labels: rowOf(labels, puzzleIds, row),
+    puzzleId: puzzleIds[row]!,
+  }
+}
+
+/** Row `row` of [B, T] tokens, where `perRow` has B elements. */
+function rowOf(tokens: Int32Array, perRow: ArrayLike<unknown>, row: number): Int32Array {
+  const length = tokens.length / perRow.length
+  return tokens.subarray(row * length, (row + 1) * length)
+}
+
 /**
  * Scores a split as the official evaluation does: every example runs the same number of segments, metrics are those of
  * the last one. Between batches other work on the model has its turn.
@@ -74,7 +117,7 @@ export async function evaluateSets(
   const sums = emptySums(dataset, plan.split)
   const session = await engine.openSession('evaluate', plan.batchSize)
   try {
-    for (const { set, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limited(plan))) {
+    for (const { set, examples, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limited(plan))) {
       const padding = plan.batchSize - count
       // Rows of padding are all alike and rows do not influence each other, so one of them stands for all.
       const rows = padding > 0 ? count + 1 : count
@@ -93,7 +136,15 @@ export async function evaluateSets(
       })
       plan.check()
       const setSums = sums.get(set)!
-      for (let row = 0; row < count; row++) setSums.add(result, row, 1)
+      for (let row = 0; row < count; row++) {
+        setSums.add(result, row, 1)
+        plan.onPrediction?.({
+          ...exampleAt(set, examples[row]!, batch, row),
+          tokens: rowOf(result.tokens, result.qHalt, row),
+          qHalt: result.qHalt[row]!,
+          segments: result.steps[row]!,
+        })
+      }
       if (padding > 0) setSums.add(result, count, padding)
     }
   } finally {
@@ -105,7 +156,7 @@ export async function evaluateSets(
 /** Examples given to the solver at a time: enough for its slots to stay full, few enough to hold. */
 const examplesPerCall = 4096
 
-export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples'> {
+export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples' | 'onPrediction'> {
   /** Segments at most. */
   maxSegments: number
   signal: AbortSignal | undefined
@@ -118,7 +169,7 @@ export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples
 export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
   const { split, maxSegments, signal } = plan
   const sums = emptySums(dataset, split)
-  for (const { set, batch, count } of evalBatches(dataset, split, examplesPerCall, limited(plan))) {
+  for (const { set, examples, batch, count } of evalBatches(dataset, split, examplesPerCall, limited(plan))) {
     const width = batch.inputs.length / examplesPerCall
     const answers = await solver.solve(batch.inputs.subarray(0, count * width), {
       puzzleIds: batch.puzzleIds.subarray(0, count),
@@ -126,8 +177,12 @@ export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: Ha
       maxSegments,
       ...(signal ? { signal } : {}),
     })
-    for (const [row, answer] of [answers].flat().entries())
-      sums.get(set)!.addAnswer(answer, batch.labels.subarray(row * width, (row + 1) * width))
+    for (const [row, answer] of [answers].flat().entries()) {
+      const example = exampleAt(set, examples[row]!, batch, row)
+      sums.get(set)!.addAnswer(answer, example.labels)
+      const { tokens, qHalt, segments } = answer
+      plan.onPrediction?.({ ...example, tokens, qHalt, segments })
+    }
   }
   return Object.fromEntries(Object.entries(metricsOf(sums)).map(([name, set]) => [name, { ...set, lm_loss: null }]))
 }

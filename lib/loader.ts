@@ -239,6 +239,8 @@ export class TrainLoader {
 export interface EvalBatch {
   /** Name of the set. */
   set: string
+  /** [count] numbers of the examples within the set. */
+  examples: readonly number[]
   batch: Batch
   /** Rows that hold examples. */
   count: number
@@ -255,10 +257,10 @@ function* fullBatches(
   const take = (): EvalBatch => {
     const batch = emptyBatch(batchSize, set.metadata)
     set.readExamples(examples, puzzles, batch)
-    const count = examples.length
+    const taken = examples
     examples = []
     puzzles = []
-    return { set: set.name, batch, count }
+    return { set: set.name, examples: taken, batch, count: taken.length }
   }
   for (const { example, puzzle } of places) {
     examples.push(example)

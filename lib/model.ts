@@ -5,10 +5,17 @@ import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from '.
 import { exists, fileError, writeFolder } from './durable-folder.js'
 import { Engine } from './engine.js'
 import { argumentError, fromNative, HRMError } from './errors.js'
-import { checkDataset, evaluateHalting, evaluateSets, type EvalSets, type Weights } from './evaluate.js'
+import {
+  checkDataset,
+  evaluateHalting,
+  evaluateSets,
+  type EvalSets,
+  type Prediction,
+  type Weights,
+} from './evaluate.js'
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
-import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
+import { checkOptions, choiceOption, functionOption, integerOption, pathOption, show, signalOption } from './options.js'
 import {
   type Halting,
   mostSegments,
@@ -22,6 +29,7 @@ import {
 import type { Example, IntegerArray, SolveInput } from './tokens.js'
 import { train, type TrainOptions } from './trainer.js'
 import { TrainRun } from './train-run.js'
+import type { Vocabulary } from './vocabulary.js'
 
 export interface ModelRunOptions extends DeviceOptions {
   /**
@@ -79,6 +87,8 @@ export interface EvaluateOptions {
    * @default haltMaxSegments of the model
    */
   maxSegments?: number
+  /** Called with the answer to every example, set by set in order; what it throws ends the evaluation. */
+  onPrediction?: (prediction: Prediction) => void
   /** Stops within one segment; the call rejects with `signal.reason`. */
   signal?: AbortSignal
 }
@@ -109,6 +119,7 @@ export class HRM {
   readonly #precision: Precision
   /** What a checkpoint records. */
   #recorded: Config
+  #vocabulary: Vocabulary | undefined
   #busy = false
   #lastRun: TrainRun | undefined
 
@@ -185,6 +196,7 @@ export class HRM {
     const checkpoint = await openCheckpoint(path)
     signal?.throwIfAborted()
     const model = HRM.#open(checkpoint.config, checkpoint.model, runOptions)
+    model.#vocabulary = checkpoint.vocabulary
     try {
       await loadWeights(model.#engine, checkpoint, weights ?? defaultWeights(checkpoint))
       signal?.throwIfAborted()
@@ -240,7 +252,9 @@ export class HRM {
       this.#busy = true
       try {
         const setConfig = (config: Config) => (this.#recorded = config)
-        return await train({ engine: this.#engine, model: this.config, setConfig }, data, options, control)
+        const setVocabulary = (vocabulary: Vocabulary | undefined) => (this.#vocabulary = vocabulary)
+        const target = { engine: this.#engine, model: this.config, setConfig, setVocabulary }
+        return await train(target, data, options, control)
       } finally {
         this.#busy = false
       }
@@ -261,8 +275,9 @@ export class HRM {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
-    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'signal'])
+    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'onPrediction', 'signal'])
     const signal = signalOption(op, options.signal)
+    const onPrediction = functionOption(op, 'onPrediction', options.onPrediction)
     const trained = this.#recorded.train.globalBatchSize
     const halting = choiceOption(op, 'halting', options.halting, ['max', 'q'], 'max')
     const { haltMaxSegments } = this.config
@@ -271,6 +286,7 @@ export class HRM {
       split: choiceOption(op, 'split', options.split, ['train', 'test'], 'test'),
       batchSize: integerOption(op, 'batchSize', options.batchSize, 1, 2 ** 20, trained ?? this.#maxBatch),
       maxExamples: integerOption(op, 'maxExamples', options.maxExamples, 1, Number.MAX_SAFE_INTEGER, 0),
+      ...(onPrediction ? { onPrediction } : {}),
     }
     checkDataset(op, data, this.config)
     signal?.throwIfAborted()
@@ -298,13 +314,21 @@ export class HRM {
       throw fileError(op, path, error)
     }
     const { train: recipe, run } = this.#recorded
-    const content = { config: { model: this.config, train: recipe, run: { ...resolveRunConfig(), ...run } } }
+    const content = {
+      config: { model: this.config, train: recipe, run: { ...resolveRunConfig(), ...run } },
+      vocabulary: this.#vocabulary,
+    }
     const release = await this.#engine.weights.read()
     try {
       await writeFolder(op, path, (temporary) => fillCheckpoint(temporary, this.#engine, content))
     } finally {
       release()
     }
+  }
+
+  /** What the tokens stand for, where the training data said so (`hrm data maze`, `hrm data grid`). */
+  get vocabulary(): Vocabulary | undefined {
+    return this.#vocabulary
   }
 
   /** Bytes of memory that the model holds on its device. */

@@ -87,3 +87,13 @@ export function signalOption(op: string, value: unknown): AbortSignal | undefine
   if (value === undefined || value instanceof AbortSignal) return value
   throw argumentError(`[${op}] expected signal to be an AbortSignal, got ${show(value)}`)
 }
+
+/** A function or undefined. */
+export function functionOption<F extends (...args: never[]) => unknown>(
+  op: string,
+  name: string,
+  value: F | undefined,
+): F | undefined {
+  if (value === undefined || typeof value === 'function') return value
+  throw argumentError(`[${op}] expected ${name} to be a function, got ${show(value)}`)
+}

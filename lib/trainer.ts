@@ -19,6 +19,7 @@ import { show } from './options.js'
 import { readPointer, RunFolder } from './run-folder.js'
 import { planTraining, type TrainOptions, type TrainPlan } from './train-options.js'
 import type { EndEvent, EvalEvent, RunControl, TrainEvent } from './train-run.js'
+import type { Vocabulary } from './vocabulary.js'
 
 export type { CheckpointOptions, TrainOptions } from './train-options.js'
 
@@ -26,8 +27,9 @@ export type { CheckpointOptions, TrainOptions } from './train-options.js'
 export interface TrainModel {
   engine: Engine
   model: ModelConfig
-  /** Takes what later checkpoints record. */
+  /** Take what later checkpoints record. */
   setConfig: (config: Config) => void
+  setVocabulary: (vocabulary: Vocabulary | undefined) => void
 }
 
 const op = 'train'
@@ -79,6 +81,7 @@ class Training {
   readonly #control: RunControl
   readonly #folder: RunFolder | undefined
   readonly #datasetHash: string
+  readonly #vocabulary: Vocabulary | undefined
   readonly #loader: TrainLoader
   /** Steps between evaluations; 0 = only at the end. May be a fraction, as epochs need not be whole steps. */
   readonly #evalSteps: number
@@ -108,6 +111,7 @@ class Training {
     this.#control = control
     this.#folder = folder
     this.#datasetHash = datasetHash
+    this.#vocabulary = dataset.vocabulary()
     const { train, evaluation } = plan
     this.#loader = new TrainLoader(dataset, {
       batchSize: train.globalBatchSize,
@@ -192,6 +196,7 @@ class Training {
       this.#patience = record.patience
       await this.#restoreBest()
     }
+    this.#target.setVocabulary(this.#vocabulary)
     this.#target.setConfig({ model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } })
     const release = await this.#engine.weights.change()
     try {
@@ -330,6 +335,7 @@ class Training {
           patience: this.#patience,
         },
         evaluation,
+        vocabulary: this.#vocabulary,
       }),
     )
     this.#savedStep = this.#step

@@ -1,5 +1,7 @@
 import { argumentError, HRMError, rangeError } from './errors.js'
 import { show } from './options.js'
+import { mazeSide, mazeVocabSize } from './maze/cells.js'
+import { verifyMaze } from './maze/paths.js'
 import { sudokuSizeOfCells, sudokuVocabSize, tokensToDigits } from './sudoku/geometry.js'
 import { verifySudoku } from './sudoku/solver.js'
 import { type Example, readTokens } from './tokens.js'
@@ -18,6 +20,18 @@ const verifiers = {
     const puzzle = readTokens('verify', input, limits).tokens
     return verifySudoku(size, tokensToDigits(puzzle), tokensToDigits(readTokens('verify', answer, limits).tokens))
   },
+  maze(input: Example, answer: Example): Verdict {
+    const side = mazeSide(input.length)
+    if (!side) {
+      throw new HRMError(
+        'ERR_HRM_SHAPE',
+        `[verify] expected the cells of a square for a maze, as 900, got ${input.length}`,
+      )
+    }
+    const limits = { seqLen: input.length, vocabSize: mazeVocabSize }
+    const maze = readTokens('verify', input, limits).tokens
+    return verifyMaze(side, maze, readTokens('verify', answer, limits).tokens)
+  },
 }
 
 /** Tasks whose rules are known. */
@@ -29,7 +43,7 @@ export const verifiableTasks = Object.keys(verifiers) as Task[]
  * Whether an answer obeys the rules of its task: the word of a checker, never of the model.
  *
  * @param task - `sudoku`: 4x4, 6x6 (boxes of 2 rows x 3 columns) or 9x9; tokens are 0 for padding, 1 for a blank cell,
- * digit + 1
+ * digit + 1. `maze`: a square of 1 wall, 2 open, 3 start, 4 goal, 5 path; valid where the path is a shortest one
  * @param input - the example, as given to solve()
  * @param tokens - the answer, as solve() returned it
  * @throws ERR_HRM_ARGUMENT for an unknown task or tokens outside the vocabulary, ERR_HRM_SHAPE for a wrong length

@@ -6,18 +6,16 @@ import { resolveTrainOptions } from '../config.js'
 import { Dataset } from '../dataset.js'
 import type { EvalMetrics } from '../metrics.js'
 import { HRM } from '../model.js'
-import { filmstrip } from '../render/sudoku.js'
 import { renderOptions } from '../render/text.js'
 import type { SegmentState } from '../solver.js'
 import type { EvalEvent } from '../train-run.js'
-import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
 import { makeDemoData } from './demo-data.js'
 import { Exit, exitCodes } from './exit.js'
 import { followRun } from './follow-run.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption } from './options.js'
 import { formatCount, formatPercent, note, print, printJson } from './output.js'
 import { Interrupts } from './signals.js'
-import { segmentFrames, sudokuFormat } from './sudoku-format.js'
+import { drawSegments, taskFormat } from './task-format.js'
 import { wilsonInterval } from './wilson.js'
 
 /** Exact accuracy on the held-out puzzles that counts as a success. */
@@ -55,7 +53,7 @@ async function trainDemo(
 
 /** Solves the first held-out puzzles and draws what every segment answers. */
 async function drawSolutions(model: HRM, data: Dataset): Promise<void> {
-  const format = sudokuFormat(model.config)!
+  const format = taskFormat(model.config, undefined)!
   const render = renderOptions(process.stdout)
   const legend = render.color ? 'bold: given, inverse: changed, red: breaks a rule' : '*: changed, !: breaks a rule'
   print(`held-out puzzles, segment by segment (${legend})`, '')
@@ -63,9 +61,8 @@ async function drawSolutions(model: HRM, data: Dataset): Promise<void> {
     const { inputs } = data.example('test', 'all', at)
     const states: SegmentState[] = []
     for await (const state of model.segments(inputs)) states.push(state)
-    const givens = tokensToDigits(inputs)
-    const { valid } = verifySudoku(format.size, givens, format.digits(states.at(-1)!.tokens))
-    print(...filmstrip(segmentFrames(format, givens, states), render), valid ? 'solved' : 'not solved', '')
+    const valid = format.valid(inputs, states.at(-1)!.tokens)
+    print(...drawSegments(format, inputs, states, render), valid ? 'solved' : 'not solved', '')
   }
 }
 

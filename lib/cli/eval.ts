@@ -3,6 +3,7 @@ import { Dataset } from '../dataset.js'
 import type { EvalSets } from '../evaluate.js'
 import { HRM } from '../model.js'
 import { table } from '../render/text.js'
+import { beginTask, type EvalTaskName, evalTaskNames } from './eval-tasks.js'
 import { Exit, exitCodes, loading } from './exit.js'
 import {
   addDeviceOptions,
@@ -25,6 +26,8 @@ interface EvalOptions extends DeviceOptions {
   maxSegments?: number
   minExact?: number
   split: 'train' | 'test'
+  task?: EvalTaskName
+  submission?: string
 }
 
 /** 95 % intervals of the exact accuracy of each set; null where nothing was counted. */
@@ -73,16 +76,19 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
   )
   try {
     note(`${checkpoint} on ${model.device}, ${folder}/${options.split}`)
+    const task = beginTask(dataset, options.task, options)
     const loaded = performance.now()
     const { sets } = await model.evaluate(dataset, {
       split: options.split,
       halting: options.halting,
+      ...(task ? { onPrediction: task.add } : {}),
       signal: interrupts.signal,
       ...(options.batch === undefined ? {} : { batchSize: options.batch }),
       ...(options.maxExamples === undefined ? {} : { maxExamples: options.maxExamples }),
       ...(options.maxSegments === undefined ? {} : { maxSegments: options.maxSegments }),
     })
     const end = performance.now()
+    const score = task?.finish()
     const seconds = (end - begin) / 1000
     const examples = Object.values(sets).reduce((sum, { count }) => sum + count, 0)
     const perSecond = (1000 * examples) / (end - loaded)
@@ -98,11 +104,12 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
         halting,
         sets,
         exact_accuracy_interval,
+        ...score?.json,
         examples_per_second: perSecond,
         seconds,
       })
     } else {
-      print(...scoreTable(sets))
+      print(...scoreTable(sets), ...(score?.lines ?? []))
       note(`${formatDuration(seconds)}, ${perSecond.toPrecision(3)} examples a second`)
     }
     const { minExact } = options
@@ -146,6 +153,12 @@ export function evalCommand(): Command {
         .default('max'),
     )
     .addOption(integerOption('--max-segments <n>', 'segments at most (default: as trained)'))
+    .addOption(
+      new Option('--task <name>', 'what is scored besides the metrics (default: as the dataset says)').choices(
+        evalTaskNames,
+      ),
+    )
+    .option('--submission <file>', 'ARC: writes the two best answers to each test input, as ARC Prize takes them')
     .addOption(shareOption('--min-exact <share>', 'exit 6 where the exact accuracy of a set is below, 0 to 1'))
     .option('--json', 'print one JSON line')
     .action(evaluate)

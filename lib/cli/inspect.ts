@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
@@ -5,18 +6,20 @@ import { openCheckpoint, verifyCheckpoint } from '../checkpoint.js'
 import { parameterCount, toOfficial } from '../config.js'
 import { Dataset } from '../dataset.js'
 import { HRMError } from '../errors.js'
+import { type Comparison, findLeaks, type LeakReport } from '../leaks.js'
 import type { TensorFile } from '../model-source.js'
 import { NpyArray } from '../npy.js'
 import { looksLikePyTorch, PyTorchFile } from '../pytorch/pytorch-file.js'
-import { drawSudoku } from '../render/sudoku.js'
 import { type RenderOptions, renderOptions, sideBySide, table } from '../render/text.js'
 import { drawTokens } from '../render/tokens.js'
 import { readSafetensors } from '../safetensors.js'
+import type { Vocabulary } from '../vocabulary.js'
 import { scoreTable } from './eval.js'
 import { loading } from './exit.js'
+import { puzzleFileKinds } from './inspect-puzzles.js'
 import { integerOption } from './options.js'
 import { formatCount, print, printJson } from './output.js'
-import { type SudokuFormat, sudokuFormat } from './sudoku-format.js'
+import { type TaskFormat, taskFormat } from './task-format.js'
 
 interface InspectOptions {
   json?: boolean
@@ -130,22 +133,47 @@ async function inspectCheckpoint(path: string): Promise<Finding> {
 function drawExample(
   inputs: Int32Array,
   labels: Int32Array,
-  sudoku: SudokuFormat | undefined,
+  format: TaskFormat | undefined,
   render: RenderOptions,
 ): string[] {
-  if (!sudoku) return sideBySide([drawTokens(inputs), ['->'], drawTokens(labels)], render.columns)
-  const { size, digits } = sudoku
-  const givens = digits(inputs)
-  const grids = [givens, digits(labels)].map((grid) => drawSudoku({ size, digits: grid, givens }, render))
-  return sideBySide(grids, render.columns)
+  if (!format) return sideBySide([drawTokens(inputs), ['->'], drawTokens(labels)], render.columns)
+  const answer = labels.map((label) => Math.max(0, label))
+  return sideBySide([format.draw(render, inputs), format.draw(render, inputs, answer)], render.columns)
+}
+
+/** Test inputs that also occur in training; undefined where there is only one split. */
+async function findShared(dataset: Dataset): Promise<LeakReport | undefined> {
+  if (dataset.splits.length < 2) return undefined
+  const digest = (tokens: Int32Array) => createHash('sha256').update(tokens).digest('base64')
+  const comparison: Comparison = { compared: 'inputs', field: 'inputs', quick: digest }
+  return findLeaks(dataset.sets('test'), dataset.sets('train'), comparison)
+}
+
+function sharedLine({ leaked, testExamples, firstLeaked }: LeakReport): string {
+  const first = leaked > 0 ? `, first ${firstLeaked.join(', ')}` : ''
+  return `${formatCount(leaked)} of ${formatCount(testExamples)} test inputs also occur in train${first}`
+}
+
+/** Values shown of a vocabulary. */
+const SHOWN_VALUES = 40
+
+function vocabularyLines({ task, form, rows, columns, answer, values }: Vocabulary): string[] {
+  const size = form === 'sequence' ? `sequences of at most ${columns}` : `grids of at most ${rows} x ${columns}`
+  const sizes = { input: 'as large as their inputs', padding: 'of any size' }
+  const answers = typeof answer === 'string' ? sizes[answer] : `of ${answer.join(' x ')}`
+  const shown = values.slice(1, SHOWN_VALUES + 1).map((value) => JSON.stringify(value))
+  const more = values.length > shown.length + 1 ? ` and ${formatCount(values.length - 1 - shown.length)} more` : ''
+  return [`${task}: ${size}, answers ${answers}`, `values from token 1: ${shown.join(' ')}${more}`]
 }
 
 async function inspectDataset(path: string, examples: number, render: RenderOptions): Promise<Finding> {
   const dataset = await Dataset.open(path)
   try {
     const { vocabSize, seqLen, numPuzzleIdentifiers } = dataset
-    const sudoku = sudokuFormat({ vocabSize, seqLen })
+    const vocabulary = dataset.vocabulary()
+    const format = taskFormat({ vocabSize, seqLen }, vocabulary)
     const hash = await dataset.hash()
+    const shared = await findShared(dataset)
     const sets = dataset.splits.flatMap((split) =>
       dataset
         .sets(split)
@@ -162,7 +190,7 @@ async function inspectDataset(path: string, examples: number, render: RenderOpti
         return [
           '',
           `${split} ${name} example ${at}, puzzle identifier ${puzzleId}`,
-          ...drawExample(inputs, labels, sudoku, render),
+          ...drawExample(inputs, labels, format, render),
         ]
       }).flat(),
     )
@@ -170,7 +198,9 @@ async function inspectDataset(path: string, examples: number, render: RenderOpti
       lines: [
         `${path}: dataset of ${seqLen} tokens, vocabulary ${vocabSize}, ${formatCount(numPuzzleIdentifiers)} puzzle identifiers`,
         `SHA-256 ${hash}`,
+        ...(vocabulary ? vocabularyLines(vocabulary) : []),
         ...table(['split', 'set', 'groups', 'puzzles', 'examples'], rows),
+        ...(shared ? [sharedLine(shared)] : []),
         ...drawn,
       ],
       json: {
@@ -179,6 +209,8 @@ async function inspectDataset(path: string, examples: number, render: RenderOpti
         hash,
         metadata: Object.fromEntries(dataset.splits.map((split) => [split, dataset.metadata(split)])),
         sets,
+        vocabulary: vocabulary ?? null,
+        shared: shared ?? null,
       },
     }
   } finally {
@@ -205,7 +237,7 @@ async function inspectArc(path: string): Promise<Finding> {
 }
 
 /** Something that can be inspected. */
-interface Kind {
+export interface Kind {
   /** Whether a path looks like it; `names` are the entries of a folder. */
   fits: (path: string, names: ReadonlySet<string> | undefined) => boolean
   inspect: (path: string, examples: number, render: RenderOptions) => Promise<Finding>
@@ -224,6 +256,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   pt: { fits: (path, names) => !names && looksLikePyTorch(path), inspect: inspectPyTorch },
   npy: { fits: (path, names) => !names && path.endsWith('.npy'), inspect: inspectArray },
   arc: { fits: (path, names) => !names && /\.json(\.gz)?$/i.test(path), inspect: inspectArc },
+  ...puzzleFileKinds,
 }
 
 /** The kind asked for, or the one that a path looks like. */
@@ -235,7 +268,7 @@ function kindOf(path: string, as: string | undefined): Kind {
   if (kind !== undefined && got !== 'nothing') return kind
   throw new HRMError(
     'ERR_HRM_DATASET',
-    `[inspect] expected a checkpoint, run or dataset folder, or a PyTorch, .npy, .safetensors or .json file, got ${got} at ${path}; check the path`,
+    `[inspect] expected a checkpoint, run or dataset folder, or a PyTorch, .npy, .safetensors, .json, .jsonl or .csv file, got ${got} at ${path}; check the path or say what it is with --as`,
     { path },
   )
 }
@@ -244,7 +277,8 @@ function kindOf(path: string, as: string | undefined): Kind {
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description(
-      'Shows what a checkpoint or run folder, a dataset folder, a .npy, .safetensors or PyTorch file or a JSON file of ARC tasks holds.',
+      'Shows what a checkpoint or run folder, a dataset folder, a PyTorch, .npy or .safetensors file, a JSON file of ARC tasks ' +
+        'or a file of Sudokus, mazes or own pairs holds. Files are read whole; exit 3 where one is malformed.',
     )
     .argument('<path>', 'folder or file')
     .addOption(integerOption('--examples <n>', 'examples drawn of each set of a dataset', 0).default(2))

@@ -1,18 +1,19 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Command, Option } from 'commander'
+import { Dataset } from '../dataset.js'
 import { HRMError } from '../errors.js'
+import { checkDataset } from '../evaluate.js'
 import { HRM } from '../model.js'
-import { drawSudoku, filmstrip } from '../render/sudoku.js'
 import { type RenderOptions, renderOptions, sideBySide } from '../render/text.js'
 import { drawTokens } from '../render/tokens.js'
-import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
 import { loading } from './exit.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, precisionOption } from './options.js'
 import { note, print, printJson } from './output.js'
 import type { SegmentState } from '../solver.js'
+import type { Vocabulary } from '../vocabulary.js'
 import { Interrupts } from './signals.js'
-import { segmentFrames, type SudokuFormat, sudokuFormat, sudokuText, sudokuTokens } from './sudoku-format.js'
+import { drawSegments, readTokenList, type TaskFormat, taskFormat } from './task-format.js'
 
 interface SolveOptions extends DeviceOptions {
   json?: boolean
@@ -22,12 +23,13 @@ interface SolveOptions extends DeviceOptions {
   halting: 'max' | 'q'
   maxSegments?: number
   puzzleId?: number
+  vocab?: string
 }
 
 /** A puzzle with its place in the input. */
 interface Puzzle {
   where: string
-  tokens: number[]
+  tokens: readonly number[]
 }
 
 function badPuzzle(where: string, expected: string, got: string): HRMError {
@@ -36,33 +38,30 @@ function badPuzzle(where: string, expected: string, got: string): HRMError {
   })
 }
 
-function readPuzzle(where: string, line: string, model: HRM, sudoku: SudokuFormat | undefined): Puzzle {
-  const { seqLen, vocabSize } = model.config
-  if (!line.startsWith('[')) {
-    if (!sudoku) throw badPuzzle(where, `a JSON array of ${seqLen} tokens`, JSON.stringify(line.slice(0, 40)))
-    const tokens = sudokuTokens(line, sudoku)
-    if (tokens) return { where, tokens }
-    throw badPuzzle(
-      where,
-      `${seqLen} digits of 1 to ${sudoku.size} with . or 0 for empty cells`,
-      JSON.stringify(line.slice(0, 100)),
-    )
-  }
-  const isToken = (token: unknown) => Number.isInteger(token) && (token as number) >= 0 && (token as number) < vocabSize
-  try {
-    const tokens: unknown = JSON.parse(line)
-    if (Array.isArray(tokens) && tokens.length === seqLen && tokens.every(isToken))
-      return { where, tokens: tokens as number[] }
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause
-  }
-  throw badPuzzle(where, `a JSON array of ${seqLen} tokens from 0 to ${vocabSize - 1}`, line.slice(0, 100))
+function readPuzzle(where: string, line: string, model: HRM, format: TaskFormat | undefined): Puzzle {
+  const tokens = format ? format.read(line) : readTokenList(line, model.config)
+  if (!('expected' in tokens)) return { where, tokens }
+  throw badPuzzle(where, tokens.expected, tokens.got.slice(0, 100))
+}
+
+/** What tokens stand for: as a dataset says, or as the model learnt. */
+async function readVocabulary(model: HRM, folder: string | undefined): Promise<Vocabulary | undefined> {
+  if (folder === undefined) return model.vocabulary
+  using dataset = await Dataset.open(folder)
+  checkDataset('solve', dataset, model.config)
+  const vocabulary = dataset.vocabulary()
+  if (vocabulary !== undefined) return vocabulary
+  throw new HRMError(
+    'ERR_HRM_DATASET',
+    `[solve] expected a dataset with vocabulary.json, got none in ${folder}; do leave --vocab out`,
+    { path: folder },
+  )
 }
 
 /** Lines of a file, of stdin (`-`), or the one given puzzle, with their places. */
 async function* readLines(file: string | undefined, puzzle: string | undefined): AsyncGenerator<[string, string]> {
   if (puzzle !== undefined) {
-    yield ['--puzzle', puzzle.trim()]
+    yield ['--puzzle', puzzle]
     return
   }
   const name = file === undefined || file === '-' ? 'stdin' : file
@@ -71,7 +70,7 @@ async function* readLines(file: string | undefined, puzzle: string | undefined):
   try {
     for await (const line of createInterface({ input, crlfDelay: Infinity })) {
       number++
-      if (line.trim() !== '') yield [`${name} line ${number}`, line.trim().replace(/^\ufeff/, '')]
+      if (line.trim() !== '') yield [`${name} line ${number}`, line.replace(/^\ufeff/, '')]
     }
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
@@ -90,28 +89,20 @@ interface Answer {
   tokens: Int32Array
   qHalt: number
   segments: number
-  /** By the rules of Sudoku; null where the task has no checker. */
+  /** By the rules of the task; null where it has no checker. */
   valid: boolean | null
 }
 
-/** One grid, or the filmstrip of all segments. */
+/** One answer, or the filmstrip of all segments. */
 function drawAnswer(
-  answer: Answer,
+  { puzzle, tokens }: Answer,
   states: readonly SegmentState[],
-  sudoku: SudokuFormat | undefined,
+  format: TaskFormat | undefined,
   render: RenderOptions,
 ): string[] {
-  if (!sudoku) return sideBySide([drawTokens(answer.puzzle.tokens), ['->'], drawTokens(answer.tokens)], render.columns)
-  const { size, digits } = sudoku
-  const givens = tokensToDigits(answer.puzzle.tokens)
-  if (states.length === 0) {
-    const solved = { size, digits: digits(answer.tokens), givens }
-    return sideBySide(
-      [drawSudoku({ size, digits: givens, givens }, render), drawSudoku(solved, render)],
-      render.columns,
-    )
-  }
-  return filmstrip(segmentFrames(sudoku, givens, states), render)
+  if (!format) return sideBySide([drawTokens(puzzle.tokens), ['->'], drawTokens(tokens)], render.columns)
+  if (states.length > 0) return drawSegments(format, puzzle.tokens, states, render)
+  return sideBySide([format.draw(render, puzzle.tokens), format.draw(render, puzzle.tokens, tokens)], render.columns)
 }
 
 async function solve(file: string | undefined, checkpoint: string, options: SolveOptions): Promise<void> {
@@ -124,11 +115,11 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
     }),
   )
   try {
-    const sudoku = sudokuFormat(model.config)
+    const format = taskFormat(model.config, await readVocabulary(model, options.vocab))
     const puzzles: Puzzle[] = []
     for await (const [where, line] of readLines(file, options.puzzle)) {
       interrupts.signal.throwIfAborted()
-      puzzles.push(readPuzzle(where, line, model, sudoku))
+      puzzles.push(readPuzzle(where, line, model, format))
     }
     const solveOptions = {
       halting: options.halting,
@@ -136,27 +127,26 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
       ...(options.maxSegments === undefined ? {} : { maxSegments: options.maxSegments }),
       ...(options.puzzleId === undefined ? {} : { puzzleId: options.puzzleId }),
     }
-    const check = ({ tokens: input }: Puzzle, tokens: Int32Array) =>
-      sudoku ? verifySudoku(sudoku.size, tokensToDigits(input), sudoku.digits(tokens)).valid : null
+    const check = ({ tokens: input }: Puzzle, tokens: Int32Array) => format?.valid(input, tokens) ?? null
     const render = renderOptions(process.stdout)
     let valid = 0
     const report = (answer: Answer, states: readonly SegmentState[]) => {
       const { puzzle, tokens, qHalt, segments } = answer
       if (answer.valid) valid++
-      const text = sudoku ? sudokuText(sudoku, tokens) : JSON.stringify([...tokens])
+      const text = format?.text(puzzle.tokens, tokens) ?? JSON.stringify([...tokens])
       if (options.json) {
         printJson({
           type: 'solution',
           where: puzzle.where,
-          solution: text,
+          solution: format?.json?.(puzzle.tokens, tokens) ?? text,
           tokens: [...tokens],
           qHalt,
           segments,
           valid: answer.valid,
         })
       } else if (process.stdout.isTTY || options.watch) {
-        const verdict = answer.valid === null ? '' : answer.valid ? ': solved' : ': breaks the rules'
-        print(...drawAnswer(answer, states, sudoku, render), `${puzzle.where}${verdict}, ${segments} segments`, '')
+        const verdict = format ? `: ${answer.valid ? format.words.valid : format.words.invalid}` : ''
+        print(...drawAnswer(answer, states, format, render), `${puzzle.where}${verdict}, ${segments} segments`, '')
       } else print(text)
     }
     if (options.watch) {
@@ -176,8 +166,8 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
         report({ puzzle, ...result, valid: check(puzzle, result.tokens) }, [])
       })
     }
-    if (options.json) printJson({ type: 'result', count: puzzles.length, valid: sudoku ? valid : null })
-    else if (sudoku) note(`${valid} of ${puzzles.length} solutions obey the rules`)
+    if (options.json) printJson({ type: 'result', count: puzzles.length, valid: format ? valid : null })
+    else if (format) note(`${valid} of ${puzzles.length} ${format.words.several}`)
   } finally {
     model.dispose()
     interrupts.release()
@@ -188,7 +178,8 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
 export function solveCommand(): Command {
   const command = new Command('solve')
     .description(
-      'Solves puzzles, one per line: Sudokus as digits with . or 0 for empty cells, other tasks as JSON arrays of tokens.',
+      'Solves puzzles, one per line: Sudokus as digits with . or 0 for empty cells, mazes as characters "# SG" row by row, ' +
+        'own data as in hrm data grid ({"input": …} or the input alone), other tasks as JSON arrays of tokens.',
     )
     .argument('<checkpoint>', 'checkpoint folder, or run folder for its latest')
     .argument('[file]', 'file of puzzles, - for stdin', '-')
@@ -208,6 +199,7 @@ export function solveCommand(): Command {
     .addOption(integerOption('--max-segments <n>', 'segments at most (default: as trained)'))
     .addOption(precisionOption())
     .addOption(integerOption('--puzzle-id <n>', 'row of the puzzle embedding (default: 0)', 0))
+    .option('--vocab <dataset>', 'dataset that says what tokens stand for (default: as the checkpoint says)')
     .option('--json', 'print one JSON line per puzzle, then the result')
     .action((checkpoint: string, file: string, options: SolveOptions) => solve(file, checkpoint, options))
   return addDeviceOptions(command)

@@ -1,6 +1,4 @@
 import type { ModelConfig } from '../config.js'
-import type { Frame } from '../render/sudoku.js'
-import type { SegmentState } from '../solver.js'
 
 /** Token of an empty cell; 0 is padding, digit d is token d + 1. */
 const blankToken = 1
@@ -35,17 +33,4 @@ export function sudokuText(format: SudokuFormat, tokens: ArrayLike<number>): str
     .digits(tokens)
     .map((digit) => (digit > 0 ? String(digit) : digit === 0 ? '.' : '?'))
     .join('')
-}
-
-/** The puzzle and what each segment answered. */
-export function segmentFrames(
-  { size, digits }: SudokuFormat,
-  givens: ArrayLike<number>,
-  states: readonly SegmentState[],
-): Frame[] {
-  const grids = [givens, ...states.map(({ tokens }) => digits(tokens))]
-  return grids.map((grid, segment) => ({
-    title: segment === 0 ? 'puzzle' : `segment ${segment}`,
-    grid: { size, digits: grid, givens, ...(segment > 0 ? { previous: grids[segment - 1] } : {}) },
-  }))
 }

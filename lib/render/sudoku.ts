@@ -1,5 +1,5 @@
 import { sudokuGeometry } from '../sudoku/geometry.js'
-import { type RenderOptions, sideBySide, type Style, style } from './text.js'
+import { type RenderOptions, type Style, style } from './text.js'
 
 /** A grid of size x size cells, row-major; digits 1 … size, 0 = empty. */
 export interface SudokuGrid {
@@ -67,17 +67,4 @@ export function drawSudoku(grid: SudokuGrid, options: RenderOptions): string[] {
   }
   lines.push(rule('└', '┴', '┘'))
   return lines
-}
-
-/** One picture of a filmstrip. */
-export interface Frame {
-  /** Put above the grid; may hold styles. */
-  title: string
-  grid: SudokuGrid
-}
-
-/** Draws grids with titles beside each other, wrapping at the width of the terminal. */
-export function filmstrip(frames: readonly Frame[], options: RenderOptions): string[] {
-  const blocks = frames.map(({ title, grid }) => [title, ...drawSudoku(grid, options)])
-  return sideBySide(blocks, options.columns)
 }

@@ -61,6 +61,19 @@ export function sideBySide(blocks: readonly (readonly string[])[], columns = 80,
   return lines
 }
 
+/** One picture of a filmstrip. */
+export interface Frame {
+  /** Put above the picture; may hold styles. */
+  title: string
+  lines: readonly string[]
+}
+
+/** Puts pictures with titles beside each other, wrapping at the width of the terminal. */
+export function filmstrip(frames: readonly Frame[], { columns }: RenderOptions): string[] {
+  const blocks = frames.map(({ title, lines }) => [title, ...lines])
+  return sideBySide(blocks, columns)
+}
+
 /** Aligns rows of cells in columns; columns where every cell below the head is a number are set to the right. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [head, ...rows]

@@ -47,6 +47,43 @@ test('with halting q examples are scored where solve() ends them', async (t) => 
   t.ok(sets['all']!.steps! < 6 && sets['all']!.exact_accuracy! > 0, JSON.stringify(sets))
 })
 
+test('every answer is given out, as solve() would give it', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny, { seed: 4 })
+  const seen: number[] = []
+  const answers: { inputs: number[]; tokens: number[]; qHalt: number }[] = []
+  await model.evaluate(data, {
+    batchSize: 3,
+    onPrediction: ({ set, example, puzzleId, inputs, tokens, qHalt }) => {
+      t.same([set, puzzleId], ['all', data.example('test', 'all', example).puzzleId])
+      seen.push(example)
+      answers.push({ inputs: [...inputs], tokens: [...tokens], qHalt })
+    },
+  })
+  t.same(seen, [0, 1, 2, 3, 4, 5, 6])
+  for (const [at, { inputs, tokens, qHalt }] of answers.entries()) {
+    const { inputs: given, puzzleId } = data.example('test', 'all', at)
+    t.same(inputs, [...given])
+    const solved = await model.solve(inputs, { puzzleId })
+    t.same([[...solved.tokens], solved.qHalt], [tokens, qHalt])
+  }
+  const halted: number[][] = []
+  const onPrediction = ({ tokens }: { tokens: Int32Array }) => void halted.push([...tokens])
+  await model.evaluate(data, { halting: 'q', onPrediction })
+  t.same(
+    halted,
+    answers.map(({ tokens }) => tokens),
+    'with halting q too; an untrained model does not halt early',
+  )
+  const stopped = model.evaluate(data, {
+    onPrediction: () => {
+      throw new Error('enough')
+    },
+  })
+  await t.rejects(stopped, { message: 'enough' })
+  t.match(await rejection(model.evaluate(data, { onPrediction: 1 as never })), { code: 'ERR_HRM_ARGUMENT' })
+})
+
 test('an abort ends the evaluation with its reason', async (t) => {
   const data = await tinyDataset(t, { train: 8, test: 200 })
   await using model = await HRM.create(tiny)

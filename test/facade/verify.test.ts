@@ -19,8 +19,21 @@ test('an answer that breaks a rule is not, and says which', (t) => {
   t.end()
 })
 
+test('a maze is solved by its shortest path and nothing else', (t) => {
+  const tokens = (text: string) => Array.from(text, (character) => '# SGo'.indexOf(character) + 1)
+  const maze = tokens('S   #   G')
+  t.same(verify('maze', maze, tokens('Soo #o  G')), { valid: true })
+  t.same(verify('maze', maze, tokens('S  o# ooG')), { valid: true })
+  t.match(verify('maze', maze, tokens('Sooo#oooG')), { valid: false, reason: /beside/ })
+  t.match(verify('maze', maze, maze), { valid: false, reason: /do not lead/ })
+  t.match(verify('maze', maze, tokens('Soo  o  G')), { valid: false, reason: /row 2, column 2/ })
+  t.throws(() => verify('maze', maze.slice(1), maze), { code: 'ERR_HRM_SHAPE', message: /square/ })
+  t.throws(() => verify('maze', maze, maze.with(0, 6)), { code: 'ERR_HRM_ARGUMENT', message: /0…5, got 6/ })
+  t.end()
+})
+
 test('unknown tasks and wrong arguments are refused', (t) => {
-  t.throws(() => verify('maze' as never, puzzle, solution), { code: 'ERR_HRM_ARGUMENT', message: /sudoku, got "maze"/ })
+  t.throws(() => verify('chess' as never, puzzle, solution), { code: 'ERR_HRM_ARGUMENT', message: /maze, got "chess"/ })
   t.throws(() => verify('__proto__' as never, puzzle, solution), { code: 'ERR_HRM_ARGUMENT' })
   t.throws(() => verify('sudoku', puzzle, solution.slice(1)), { code: 'ERR_HRM_SHAPE' })
   t.throws(() => verify('sudoku', puzzle.slice(3), solution), { code: 'ERR_HRM_SHAPE', message: /16, 36 or 81/ })

@@ -1,7 +1,10 @@
 import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
-import { brokenCells, drawSudoku, filmstrip } from '#dist/render/sudoku.js'
-import { renderOptions, sideBySide, table, visibleWidth } from '#dist/render/text.js'
+import { mazeTokens } from '#dist/maze/index.js'
+import { drawGrid } from '#dist/render/grid.js'
+import { drawMaze } from '#dist/render/maze.js'
+import { brokenCells, drawSudoku } from '#dist/render/sudoku.js'
+import { filmstrip, renderOptions, sideBySide, table, visibleWidth } from '#dist/render/text.js'
 import { drawTokens } from '#dist/render/tokens.js'
 
 const digitsOf = (text: string) => Array.from(text, Number)
@@ -71,7 +74,8 @@ t.test('with colour, styles carry the marks and the width stays the same', async
 })
 
 t.test('a filmstrip wraps at the width of the terminal', async (t) => {
-  const frames = [1, 2, 3].map((segment) => ({ title: `segment ${segment}`, grid: { size: 4, digits: solved4 } }))
+  const lines = drawSudoku({ size: 4, digits: solved4 }, plain)
+  const frames = [1, 2, 3].map((segment) => ({ title: `segment ${segment}`, lines }))
   const wide = filmstrip(frames, { color: false, columns: 80 })
   t.equal(wide.length, 8)
   t.equal(wide[0], 'segment 1       segment 2       segment 3')
@@ -83,7 +87,12 @@ t.test('a filmstrip wraps at the width of the terminal', async (t) => {
   t.equal(filmstrip(frames, { color: false, columns: 28 }).length, 3 * 8 + 2)
   const tiny = filmstrip(frames, { color: false, columns: 5 })
   t.equal(tiny.length, 3 * 8 + 2, 'one per row where not even one fits')
-  const styled = filmstrip(frames, colored)
+  const colors = drawSudoku({ size: 4, digits: solved4, givens: solved4 }, colored)
+  const styled = filmstrip(
+    frames.map(({ title }) => ({ title, lines: colors })),
+    colored,
+  )
+  t.not(styled[2], wide[2])
   t.same(styled.map(stripVTControlCharacters), wide)
 })
 
@@ -124,4 +133,37 @@ t.test('colour needs a TTY and no NO_COLOR', async (t) => {
   process.env['NO_COLOR'] = '1'
   t.equal(renderOptions({ isTTY: true }).color, false)
   t.equal(visibleWidth('\u001b[1mab\u001b[22m'), 2)
+})
+
+t.test('a maze is drawn as in the files, what is not its own is marked', async (t) => {
+  const tokens = (text: string) => mazeTokens(text)!
+  const question = tokens('S # #   G')
+  t.same(drawMaze({ side: 3, question }, plain), ['S #', ' # ', '  G'])
+  const answer = tokens('S o#oo ##')
+  const drawn = drawMaze({ side: 3, question, answer }, plain)
+  t.same(drawn, ['S !', '!!o', ' !!'])
+  const styled = drawMaze({ side: 3, question, answer: tokens('S # #oooG'), previous: question }, colored)
+  t.equal(styled[1], ' █\u001b[32m\u001b[7mo\u001b[27m\u001b[39m')
+  t.match(styled[0], '\u001b[1mS\u001b[22m █')
+  const wrong = drawMaze({ side: 3, question, answer }, colored)
+  t.match(wrong[0], '\u001b[31mo\u001b[39m')
+  t.same(drawMaze({ side: 3, question, answer: Array(9).fill(0) }, plain), ['!!!', '!!!', '!!!'])
+})
+
+t.test('grids of values are set in columns, with colours where values are few', async (t) => {
+  const values = [null, -1, 10, 'a\u001b']
+  const rows = [
+    [-1, 10],
+    [null, 'a\u001b'],
+  ]
+  t.same(drawGrid({ rows, values }, plain), ['-1 10', ' . a?'], 'control characters are not written')
+  const previous = [
+    [-1, -1],
+    [null, 'a\u001b'],
+  ]
+  const styled = drawGrid({ rows, values, previous }, colored)
+  t.same(styled.map(stripVTControlCharacters), ['-1 10', ' . a?'])
+  t.equal(styled[0], '\u001b[34m-1\u001b[39m \u001b[31m\u001b[7m10\u001b[27m\u001b[39m')
+  const many = [null, ...Array.from({ length: 13 }, (_, at) => at)]
+  t.same(drawGrid({ rows: [[3, 12]], values: many }, colored), [' 3 12'])
 })

@@ -1,0 +1,172 @@
+import type { ModelConfig } from '../config.js'
+import { decodeAnswer, decodeInput, gridFromJson, gridToTokens, tokensByValue, valuesToJson } from '../grid/index.js'
+import { isOfficialMaze, mazeSide, mazeText, mazeTokens, mazeVocabSize } from '../maze/cells.js'
+import { verifyMaze } from '../maze/paths.js'
+import { drawGrid } from '../render/grid.js'
+import { drawMaze } from '../render/maze.js'
+import { drawSudoku } from '../render/sudoku.js'
+import { filmstrip, type RenderOptions } from '../render/text.js'
+import type { SegmentState } from '../solver.js'
+import { parseStrictJson, type StrictJson } from '../strict-json.js'
+import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
+import type { Vocabulary } from '../vocabulary.js'
+import { type SudokuFormat, sudokuFormat, sudokuText, sudokuTokens } from './sudoku-format.js'
+
+type Tokens = ArrayLike<number>
+type Sizes = Pick<ModelConfig, 'seqLen' | 'vocabSize'>
+
+/** A line of input as tokens, or what is wrong with it. */
+export type ReadLine = readonly number[] | { expected: string; got: string }
+
+/** How the examples of a task are read, written, drawn and checked. */
+export interface TaskFormat {
+  task: 'sudoku' | 'maze' | 'grid'
+  /** Reads a line without its end. */
+  read: (line: string) => ReadLine
+  /** An answer as one line. */
+  text: (input: Tokens, answer: Tokens) => string
+  /** An answer in JSON output. @default its text */
+  json?: (input: Tokens, answer: Tokens) => unknown
+  /** What a valid answer is, and what is said of one and of several: `solved`, `obey the rules`. */
+  valid: (input: Tokens, answer: Tokens) => boolean
+  words: { valid: string; invalid: string; several: string; share: string }
+  /** Draws an input, or an answer to it; `previous` is the answer one segment earlier. */
+  draw: (render: RenderOptions, input: Tokens, answer?: Tokens, previous?: Tokens) => string[]
+}
+
+const rules = {
+  valid: 'solved',
+  invalid: 'breaks the rules',
+  several: 'solutions obey the rules',
+  share: 'obey the rules',
+}
+
+/** A JSON array of tokens, or what was expected instead. */
+export function readTokenList(line: string, { seqLen, vocabSize }: Sizes): ReadLine {
+  const isToken = (token: unknown) => Number.isInteger(token) && (token as number) >= 0 && (token as number) < vocabSize
+  try {
+    const tokens: unknown = JSON.parse(line)
+    if (Array.isArray(tokens) && tokens.length === seqLen && tokens.every(isToken)) return tokens as number[]
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause
+  }
+  return { expected: `a JSON array of ${seqLen} tokens from 0 to ${vocabSize - 1}`, got: line.trim() }
+}
+
+function formatSudoku(sizes: Sizes, sudoku: SudokuFormat): TaskFormat {
+  const { size, digits } = sudoku
+  return {
+    task: 'sudoku',
+    words: rules,
+    read(line) {
+      const text = line.trim()
+      if (text.startsWith('[')) return readTokenList(text, sizes)
+      const expected = `${sizes.seqLen} digits of 1 to ${size} with . or 0 for empty cells`
+      return sudokuTokens(text, sudoku) ?? { expected, got: JSON.stringify(text) }
+    },
+    text: (_, answer) => sudokuText(sudoku, answer),
+    valid: (input, answer) => verifySudoku(size, tokensToDigits(input), digits(answer)).valid,
+    draw(render, input, answer, previous) {
+      const givens = tokensToDigits(input)
+      const shown = { size, digits: answer ? digits(answer) : givens, givens }
+      return drawSudoku(previous ? { ...shown, previous: digits(previous) } : shown, render)
+    },
+  }
+}
+
+function formatMaze(sizes: Sizes): TaskFormat {
+  const side = Math.sqrt(sizes.seqLen)
+  return {
+    task: 'maze',
+    words: rules,
+    read(line) {
+      if (line.trim().startsWith('[')) return readTokenList(line, sizes)
+      const tokens = line.length === sizes.seqLen ? mazeTokens(line) : undefined
+      const expected = `${sizes.seqLen} characters of "# SG", spaces at the ends too`
+      return tokens ? [...tokens] : { expected, got: `${line.length}: ${JSON.stringify(line.slice(0, 60))}` }
+    },
+    text: (_, answer) => mazeText(answer),
+    valid: (input, answer) => verifyMaze(side, input, answer).valid,
+    draw: (render, question, answer, previous) => drawMaze({ side, question, answer, previous }, render),
+  }
+}
+
+/** The input of a line: of a pair `{"input": …}`, or the input alone; a text may come without quotes. */
+function gridInput(line: string): StrictJson | undefined {
+  const isJson = /^\s*[[{"]/.test(line)
+  const json = isJson ? parseStrictJson(line) : line
+  return json instanceof Map ? json.get('input') : json
+}
+
+function formatGrid(vocabulary: Vocabulary): TaskFormat {
+  const tokenOf = tokensByValue(vocabulary)
+  const { values } = vocabulary
+  return {
+    task: 'grid',
+    words: {
+      valid: 'a whole answer',
+      invalid: 'padding within the answer',
+      several: 'answers are whole',
+      share: 'whole answers',
+    },
+    read(line) {
+      let json: StrictJson | undefined
+      try {
+        json = gridInput(line)
+      } catch (error) {
+        return { expected: 'JSON', got: (error as Error).message }
+      }
+      const grid = gridFromJson(json)
+      if (!('rows' in grid)) return { ...grid, expected: `${grid.expected} as input` }
+      const tokens = gridToTokens(grid, vocabulary, tokenOf)
+      const { rows, columns } = vocabulary
+      if (tokens instanceof Int32Array) return [...tokens]
+      const expected = `at most ${rows} x ${columns} values of the ${values.length - 1} that the training data has`
+      return { expected, got: tokens.unknown }
+    },
+    text: (input, answer) => JSON.stringify(valuesToJson(vocabulary, decodeAnswer(vocabulary, input, answer).rows)),
+    json: (input, answer) => valuesToJson(vocabulary, decodeAnswer(vocabulary, input, answer).rows),
+    valid: (input, answer) => decodeAnswer(vocabulary, input, answer).wellFormed,
+    draw(render, input, answer, previous) {
+      const decode = (tokens: Tokens) => decodeAnswer(vocabulary, input, tokens).rows
+      const rows = answer ? decode(answer) : decodeInput(vocabulary, input).rows
+      const lines = drawGrid({ rows, values, previous: previous && decode(previous) }, render)
+      return lines.length > 0 ? lines : ['(empty)']
+    },
+  }
+}
+
+/**
+ * The format of a model or dataset, by its vocabulary where it has one, else by its sizes; undefined where these say
+ * nothing, or another task than the one asked for.
+ */
+export function taskFormat(
+  sizes: Sizes,
+  vocabulary: Vocabulary | undefined,
+  asked?: TaskFormat['task'],
+): TaskFormat | undefined {
+  const wanted = (task: TaskFormat['task']) => asked === undefined || asked === task
+  if (vocabulary !== undefined) {
+    if (!wanted(vocabulary.task)) return undefined
+    return vocabulary.task === 'grid' ? formatGrid(vocabulary) : formatMaze(sizes)
+  }
+  const sudoku = sudokuFormat(sizes)
+  if (sudoku && wanted('sudoku')) return formatSudoku(sizes, sudoku)
+  // Mazes of other sizes have the sizes of much else, so they must be asked for.
+  const maze = asked === 'maze' ? sizes.vocabSize === mazeVocabSize && mazeSide(sizes.seqLen) : isOfficialMaze(sizes)
+  return maze && wanted('maze') ? formatMaze(sizes) : undefined
+}
+
+/** Draws a puzzle and what each segment answered. */
+export function drawSegments(
+  format: TaskFormat,
+  input: Tokens,
+  states: readonly Pick<SegmentState, 'tokens'>[],
+  render: RenderOptions,
+): string[] {
+  const frames = states.map(({ tokens }, at) => ({
+    title: `segment ${at + 1}`,
+    lines: format.draw(render, input, tokens, states[at - 1]?.tokens ?? input),
+  }))
+  return filmstrip([{ title: 'puzzle', lines: format.draw(render, input) }, ...frames], render)
+}
