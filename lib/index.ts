@@ -1,3 +1,4 @@
+export * as arc from './arc/index.js'
 export {
   type ModelConfig,
   type ModelOptions,
