@@ -233,7 +233,7 @@ if (!options.check) {
     const result = { type: 'result', date, commit, command, machine, cases: rows }
     const folder = fileURLToPath(new URL('../../bench/results/', import.meta.url))
     mkdirSync(folder, { recursive: true })
-    writeFileSync(`${folder}peers-${date}.json`, `${JSON.stringify(result, null, 2)}\n`)
+    writeFileSync(`${folder}peers-${date}.json`, `${JSON.stringify(result)}\n`)
     console.log(JSON.stringify(result))
   }
 }
