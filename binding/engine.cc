@@ -49,6 +49,7 @@ BackendOptions read_options(const Argument& options) {
 TrainConfig read_train_config(const Argument& options) {
   const auto number = [&](const char* key) { return options.field(key).number(); };
   return {.batch_size = options.field("batchSize").integer(1, kMaxRows),
+          .micro_batch = options.field("microBatchSize").integer(0, kMaxRows),
           .total_steps = options.field("totalSteps").integer(0, kMaxInteger),
           .lr = number("lr"),
           .lr_min_ratio = number("lrMinRatio"),

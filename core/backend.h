@@ -124,6 +124,8 @@ class Backend {
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled memory. Throws ERR_HRM_OUT_OF_MEMORY.
   virtual Tensor allocate(DType dtype, size_t count) = 0;
+  /// Elements offset … offset + count - 1 of a tensor as one that shares its memory. Not for weights and not for swap().
+  virtual Tensor view(const Tensor& tensor, size_t offset, size_t count) = 0;
   /// Copies `count` elements of the tensor's dtype from the host, to element `offset` on. Repacks weights lazily.
   virtual void upload(const Tensor& tensor, const void* source, size_t offset, size_t count) = 0;
   virtual void download(const Tensor& tensor, void* target, size_t offset, size_t count) = 0;
@@ -209,6 +211,9 @@ class Backend {
   /// Gradients of the embedding weights (overwritten) and of the gathered puzzle rows [B, E].   grad_x: [B, S, D]
   virtual void embed_backward(const Shapes& shapes, int64_t batch, const Tensor& tokens, const Tensor& grad_x,
                               const EmbedWeights& grads, const Tensor& grad_puzzle_rows) = 0;
+
+  /// sum <- sum + term, gradients of micro-batches in turn.   both [n] real
+  virtual void add(const Tensor& sum, const Tensor& term) = 0;
 
   // --- optimisers --------------------------------------------------------------------------------------------
   /// sums[index] <- sum of squares of `tensor` in double, in a fixed order. Non-finite elements make it non-finite.

@@ -33,6 +33,8 @@ void TrainConfig::validate() const {
     expect(std::isfinite(value) && value >= 0, field, "finite and >= 0", value);
   };
   expect(batch_size >= 1, "global_batch_size", ">= 1", static_cast<double>(batch_size));
+  expect(micro_batch >= 0 && (micro_batch == 0 || batch_size % micro_batch == 0), "micro_batch_size",
+         "a divisor of global_batch_size, or 0", static_cast<double>(micro_batch));
   expect(total_steps >= 0, "total steps", ">= 0", static_cast<double>(total_steps));
   expect(lr_warmup_steps >= 0, "lr_warmup_steps", ">= 0", static_cast<double>(lr_warmup_steps));
   expect_rate(lr, "lr");

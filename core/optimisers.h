@@ -16,6 +16,7 @@ double ema_decay(int64_t step, double decay, double warmup);
 /// Hyper-parameters of one training run.
 struct TrainConfig {
   int64_t batch_size;   // B, the global batch
+  int64_t micro_batch;  // rows computed at a time, a divisor of B; 0: all
   int64_t total_steps;  // length of the schedule
   double lr, lr_min_ratio;
   int64_t lr_warmup_steps;

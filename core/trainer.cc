@@ -11,7 +11,10 @@ namespace hrm {
 
 namespace {
 
-enum RecordKey : uint64_t { kPrepare, kForward, kBootstrap, kBackward, kUpdate };
+enum RecordKey : uint64_t { kMeasure, kUpdate, kThink, kForward, kBootstrap, kBackward, kRecordKeys };
+
+/// Each micro-batch has recordings of its own.
+uint64_t key_of(RecordKey key, size_t micro) { return key + micro * kRecordKeys; }
 
 const TrainConfig& validated(const TrainConfig& config) {
   config.validate();
@@ -25,37 +28,61 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
       backend_(model.backend()),
       config_(validated(config)),
       batch_(config.batch_size),
+      rows_(config.micro_batch > 0 ? config.micro_batch : config.batch_size),
       step_(step),
       act_(model.config().halt_max_segments > 1),
       bootstraps_(act_ && !model.config().halt_only),
       carry_(model, config.batch_size, true),
-      tape_(model.make_tape(config.batch_size)) {
+      tape_(model.make_tape(rows_)) {
   const Shapes& s = model_.shapes();
   const DType real = backend_.real();
   const auto allocate = [&](DType dtype, int64_t count) {
     return backend_.allocate(dtype, static_cast<size_t>(count));
   };
-  const int64_t B = batch_;
+  const int64_t B = batch_, M = rows_;
   if (s.E > 0) {
-    puzzle_rows_ = allocate(real, B * s.E);
+    puzzle_rows_ = allocate(real, M * s.E);
     grad_puzzle_rows_ = allocate(real, B * s.E);
   }
-  x_ = allocate(real, B * s.S() * s.D);
-  grad_ = allocate(real, B * s.S() * s.D);
+  x_ = allocate(real, M * s.S() * s.D);
+  grad_ = allocate(real, M * s.S() * s.D);
   logits_ = allocate(real, B * s.T * s.V);
-  grad_logits_ = allocate(real, B * s.T * s.V);
+  grad_logits_ = allocate(real, M * s.T * s.V);
   q_ = allocate(real, B * 2);
-  grad_q_ = allocate(real, B * 2);
+  grad_q_ = allocate(real, M * 2);
   if (act_) min_steps_ = allocate(DType::i32, B);
   if (bootstraps_) {
-    next_ = model_.allocate_states(B);
-    next_q_ = allocate(real, B * 2);
+    next_ = model_.allocate_states(M);
+    next_q_ = allocate(real, M * 2);
     target_ = allocate(real, B);
   }
   row_stats_ = allocate(DType::f64, B * kRowStats);
   hyper_ = allocate(DType::f64, kHyperCount);
+  for (int64_t first = 0; first < B; first += M) {
+    const auto rows = [&](const Tensor& tensor) {
+      if (!tensor || M == B) return tensor;
+      const size_t width = tensor->count / static_cast<size_t>(B);
+      return backend_.view(tensor, static_cast<size_t>(first) * width, static_cast<size_t>(M) * width);
+    };
+    micro_batches_.push_back({.states = {rows(carry_.states().h), rows(carry_.states().l)},
+                              .inputs = rows(carry_.inputs()),
+                              .labels = rows(carry_.labels()),
+                              .puzzle_ids = rows(carry_.puzzle_ids()),
+                              .steps = rows(carry_.steps()),
+                              .halted = rows(carry_.halted()),
+                              .logits = rows(logits_),
+                              .q = rows(q_),
+                              .target = rows(target_),
+                              .min_steps = rows(min_steps_),
+                              .row_stats = rows(row_stats_),
+                              .grad_puzzle_rows = rows(grad_puzzle_rows_)});
+  }
 
   grads_ = model_.allocate_weights();
+  if (micro_batches_.size() > 1) {
+    micro_grads_ = model_.allocate_weights();
+    micro_grad_list_ = model_.name_weights(micro_grads_);
+  }
   m_ = model_.allocate_weights();
   v_ = model_.allocate_weights();
   weight_list_ = model_.name_weights(model_.weights());
@@ -81,10 +108,14 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
 StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) {
   check_batch(model_, batch, batch_, true);
   ++step_;
-  prepare(batch);
-  forward(draws);
-  if (bootstraps_) bootstrap();
-  backward();
+  begin(batch, draws);
+  for (size_t micro = 0; micro < micro_batches_.size(); ++micro) {
+    think(micro);
+    forward(micro);
+    if (bootstraps_) bootstrap(micro);
+    backward(micro);
+  }
+  measure();
   // Data-parallel training would reduce gradients and sparse rows across devices here: complete, not yet applied.
   StepResult result = summarise();
   if (result.non_finite.empty())
@@ -94,28 +125,30 @@ StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) 
   return result;
 }
 
-void Trainer::prepare(const Batch& batch) {
+void Trainer::begin(const Batch& batch, const std::optional<Draws>& draws) {
   carry_.replace_halted(batch, batch_);
-  backend_.record(kPrepare, [&] {
+  if (!act_) return;
+  const std::vector<int32_t> explored = min_steps(draws);
+  backend_.upload(min_steps_, explored.data(), 0, explored.size());
+}
+
+void Trainer::think(size_t micro) {
+  backend_.record(key_of(kThink, micro), [&] {
     const Shapes& s = model_.shapes();
-    if (s.E > 0) backend_.gather_rows(batch_, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
-    model_.embed(batch_, carry_.inputs(), puzzle_rows_, x_);
-    model_.think(batch_, carry_.states(), x_);
+    const MicroBatch& on = micro_batches_[micro];
+    if (s.E > 0) backend_.gather_rows(rows_, s.E, model_.puzzle_table(), on.puzzle_ids, puzzle_rows_);
+    model_.embed(rows_, on.inputs, puzzle_rows_, x_);
+    model_.think(rows_, on.states, x_);
   });
 }
 
-void Trainer::forward(const std::optional<Draws>& draws) {
-  if (act_) {
-    const std::vector<int32_t> explored = min_steps(draws);
-    backend_.upload(min_steps_, explored.data(), 0, explored.size());
-  }
-  backend_.record(kForward, [&] {
-    const States& z = carry_.states();
-    model_.last_update(batch_, z, x_, &tape_);
-    model_.readout(batch_, z.h, logits_, q_);
+void Trainer::forward(size_t micro) {
+  backend_.record(key_of(kForward, micro), [&] {
     const ModelConfig& config = model_.config();
-    backend_.halt(batch_, config.halt_max_segments, config.halt_rule(), q_, min_steps_, carry_.steps(),
-                  carry_.halted());
+    const MicroBatch& on = micro_batches_[micro];
+    model_.last_update(rows_, on.states, x_, &tape_);
+    model_.readout(rows_, on.states.h, on.logits, on.q);
+    backend_.halt(rows_, config.halt_max_segments, config.halt_rule(), on.q, on.min_steps, on.steps, on.halted);
   });
 }
 
@@ -134,24 +167,32 @@ std::vector<int32_t> Trainer::min_steps(const std::optional<Draws>& draws) const
   return minimum;
 }
 
-void Trainer::bootstrap() {
-  backend_.record(kBootstrap, [&] {
-    const States& z = carry_.states();
-    backend_.copy(z.h, next_.h, z.h->count);
-    backend_.copy(z.l, next_.l, z.l->count);
-    model_.think(batch_, next_, x_);
-    model_.last_update(batch_, next_, x_, nullptr);
-    model_.readout(batch_, next_.h, {}, next_q_);
-    backend_.q_continue_target(batch_, model_.config().halt_max_segments, next_q_, carry_.steps(), target_);
+void Trainer::bootstrap(size_t micro) {
+  backend_.record(key_of(kBootstrap, micro), [&] {
+    const MicroBatch& on = micro_batches_[micro];
+    backend_.copy(on.states.h, next_.h, next_.h->count);
+    backend_.copy(on.states.l, next_.l, next_.l->count);
+    model_.think(rows_, next_, x_);
+    model_.last_update(rows_, next_, x_, nullptr);
+    model_.readout(rows_, next_.h, {}, next_q_);
+    backend_.q_continue_target(rows_, model_.config().halt_max_segments, next_q_, on.steps, on.target);
   });
 }
 
-void Trainer::backward() {
-  backend_.record(kBackward, [&] {
-    backend_.loss(model_.shapes(), batch_, model_.config().loss_type, 1 / static_cast<double>(batch_), logits_, q_,
-                  carry_.labels(), target_, row_stats_, grad_logits_, grad_q_);
-    model_.backward(batch_, carry_.inputs(), carry_.states().h, grad_logits_, grad_q_, tape_, grad_, grads_,
-                    grad_puzzle_rows_);
+void Trainer::backward(size_t micro) {
+  backend_.record(key_of(kBackward, micro), [&] {
+    const MicroBatch& on = micro_batches_[micro];
+    backend_.loss(model_.shapes(), rows_, model_.config().loss_type, 1 / static_cast<double>(batch_), on.logits, on.q,
+                  on.labels, on.target, on.row_stats, grad_logits_, grad_q_);
+    model_.backward(rows_, on.inputs, on.states.h, grad_logits_, grad_q_, tape_, grad_,
+                    micro == 0 ? grads_ : micro_grads_, on.grad_puzzle_rows);
+    if (micro == 0) return;
+    for (size_t i = 0; i < grad_list_.size(); ++i) backend_.add(grad_list_[i].tensor, micro_grad_list_[i].tensor);
+  });
+}
+
+void Trainer::measure() {
+  backend_.record(kMeasure, [&] {
     for (size_t i = 0; i < grad_list_.size(); ++i) backend_.sum_squares(grad_list_[i].tensor, grad_sums_, i);
     if (grad_puzzle_rows_) backend_.sum_squares(grad_puzzle_rows_, grad_sums_, grad_list_.size());
   });

@@ -49,20 +49,31 @@ class Trainer {
   /// Exchanges weights and averages. Does nothing without an average.
   void swap_ema();
 
-  // The parts of a step, public for the gradient check.
-  /// Carry upkeep, then the no-grad cycles: what the one-step gradient holds fixed.
-  void prepare(const Batch& batch);
+  // The parts of a step, public for the gradient check. Those of a micro-batch follow each other for each in turn.
+  /// Carry upkeep and exploration of the whole batch.
+  void begin(const Batch& batch, const std::optional<Draws>& draws);
+  /// The no-grad cycles: what the one-step gradient holds fixed.
+  void think(size_t micro);
   /// The last updates with gradient tape, readout and halting decision.
-  void forward(const std::optional<Draws>& draws);
+  void forward(size_t micro);
   /// q_continue's target from the next segment of the new carry (paper: G_continue), without gradient. Not for models
   /// that learn q_halt alone.
-  void bootstrap();
-  /// Loss and all gradients.
-  void backward();
+  void bootstrap(size_t micro);
+  /// Loss and all gradients, added to those of the micro-batches before.
+  void backward(size_t micro);
+  /// Norms of the gradients of the whole batch.
+  void measure();
   /// Both optimisers and the averages.
   void update();
 
  private:
+  /// Rows of the whole-batch tensors that are computed together.
+  struct MicroBatch {
+    States states;
+    Tensor inputs, labels, puzzle_ids, steps, halted;  // of the carry
+    Tensor logits, q, target, min_steps, row_stats, grad_puzzle_rows;
+  };
+
   std::vector<int32_t> min_steps(const std::optional<Draws>& draws) const;
   StepResult summarise() const;
   std::string find_non_finite(const StepResult& result, const std::vector<double>& sums) const;
@@ -70,22 +81,29 @@ class Trainer {
   Model& model_;
   Backend& backend_;
   TrainConfig config_;
-  int64_t batch_, step_;
-  bool act_;         // more than one segment: halting is learned
-  bool bootstraps_;  // q_continue has a target, from a segment of its own
+  int64_t batch_, rows_, step_;  // B, rows of a micro-batch, updates done
+  bool act_;                     // more than one segment: halting is learned
+  bool bootstraps_;              // q_continue has a target, from a segment of its own
 
+  // Of the whole batch, B.
   Carry carry_;
+  Tensor q_, logits_;          // [B, 2], [B, T, V]
+  Tensor target_, min_steps_;  // [B] real, [B] i32
+  Tensor row_stats_;           // [B, kRowStats] f64
+  Tensor grad_puzzle_rows_;    // [B, E]
+  std::vector<MicroBatch> micro_batches_;
+
+  // Of one micro-batch, M.
   OneStepTape tape_;
-  States next_;                 // of the bootstrap segment
-  Tensor puzzle_rows_, x_;      // [B, E], [B, S, D]
-  Tensor logits_, q_, next_q_;  // [B, T, V], [B, 2], [B, 2]
-  Tensor target_, min_steps_;   // [B] real, [B] i32
-  Tensor row_stats_;            // [B, kRowStats] f64
-  Tensor grad_logits_, grad_q_, grad_, grad_puzzle_rows_;
-  Weights grads_, m_, v_, average_;
+  States next_;             // of the bootstrap segment
+  Tensor puzzle_rows_, x_;  // [M, E], [M, S, D]
+  Tensor next_q_;           // [M, 2]
+  Tensor grad_logits_, grad_q_, grad_;
+
+  Weights grads_, micro_grads_, m_, v_, average_;  // micro_grads_: of the second micro-batch and on
   Tensor average_puzzle_table_;
   Tensor hyper_, grad_sums_;  // f64: [kHyperCount], one per dense weight and one for the puzzle rows
-  std::vector<NamedTensor> weight_list_, grad_list_, m_list_, v_list_, average_list_;
+  std::vector<NamedTensor> weight_list_, grad_list_, micro_grad_list_, m_list_, v_list_, average_list_;
 };
 
 }  // namespace hrm

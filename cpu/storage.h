@@ -20,6 +20,12 @@ struct CpuStorage : Storage {
     const auto address = reinterpret_cast<uintptr_t>(block_);
     bytes_ = reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
   }
+  /// A view of elements offset … offset + count - 1.
+  CpuStorage(const Tensor& whole, size_t offset, size_t count)
+      : Storage(whole->dtype, count),
+        whole_(whole),
+        block_(nullptr),
+        bytes_(static_cast<CpuStorage&>(*whole).data<unsigned char>() + offset * size_of(dtype)) {}
   ~CpuStorage() override { std::free(block_); }
   CpuStorage(const CpuStorage&) = delete;
   CpuStorage& operator=(const CpuStorage&) = delete;
@@ -55,8 +61,9 @@ struct CpuStorage : Storage {
     return memory;
   }
 
-  void* block_;  // as allocated
-  void* bytes_;  // its first aligned byte
+  Tensor whole_;  // what a view keeps alive
+  void* block_;   // as allocated; null for a view
+  void* bytes_;   // its first aligned byte
 };
 
 inline CpuStorage& cpu_storage(const Tensor& tensor) { return static_cast<CpuStorage&>(*tensor); }

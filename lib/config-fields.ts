@@ -181,6 +181,14 @@ export const trainFields: Fields<TrainConfig> = {
     default: 768,
     description: 'rows of a training batch',
   },
+  microBatchSize: {
+    official: 'micro_batch_size',
+    type: 'integer',
+    min: 0,
+    default: 0,
+    description:
+      'rows computed at a time, a divisor of global_batch_size; gradients are summed before the update; 0 = all rows',
+  },
   epochs: {
     official: 'epochs',
     type: 'integer',

@@ -95,6 +95,12 @@ export interface TrainConfig {
    */
   globalBatchSize: number
   /**
+   * Rows computed at a time, a divisor of `globalBatchSize`; their gradients are summed before the update, so that a
+   * large batch fits a small memory. Every row keeps its carry. 0 = all rows at once.
+   * @default 0
+   */
+  microBatchSize: number
+  /**
    * Passes over the groups of the training split, >= 1; the schedule has int(epochs * examples / batch) steps.
    * @default 100000
    */

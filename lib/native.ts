@@ -20,6 +20,8 @@ export interface NativeEngineOptions {
 export interface NativeTrainOptions {
   /** Rows of every batch, B. */
   batchSize: number
+  /** 0 = batchSize. */
+  microBatchSize: number
   /** Length of the schedule in steps. */
   totalSteps: number
   lr: number

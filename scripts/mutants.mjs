@@ -163,8 +163,8 @@ const mutants = [
   {
     name: 'one-step gradient: sum over the batch, not its mean',
     file: 'core/trainer.cc',
-    from: '1 / static_cast<double>(batch_), logits_',
-    to: '1.0, logits_',
+    from: '1 / static_cast<double>(batch_), on.logits',
+    to: '1.0, on.logits',
   },
 ]
 

@@ -49,6 +49,11 @@ Tensor ReferenceBackend<T>::allocate(DType dtype, size_t count) {
 }
 
 template <typename T>
+Tensor ReferenceBackend<T>::view(const Tensor& tensor, size_t offset, size_t count) {
+  return std::make_shared<CpuStorage>(tensor, offset, count);
+}
+
+template <typename T>
 void ReferenceBackend<T>::upload(const Tensor& tensor, const void* source, size_t offset, size_t count) {
   std::memcpy(bytes_at(tensor, offset), source, count * size_of(tensor->dtype));
   ++cpu_storage(tensor).version;
@@ -211,6 +216,11 @@ void ReferenceBackend<T>::embed_backward(const Shapes& shapes, int64_t batch, co
 }
 
 // --- optimisers -----------------------------------------------------------------------------------------------
+
+template <typename T>
+void ReferenceBackend<T>::add(const Tensor& sum, const Tensor& term) {
+  for (size_t i = 0; i < sum->count; ++i) data_of<T>(sum)[i] += data_of<T>(term)[i];
+}
 
 template <typename T>
 void ReferenceBackend<T>::sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) {

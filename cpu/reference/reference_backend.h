@@ -17,6 +17,7 @@ class ReferenceBackend : public Backend {
   DType real() const override;
 
   Tensor allocate(DType dtype, size_t count) override;
+  Tensor view(const Tensor& tensor, size_t offset, size_t count) override;
   void upload(const Tensor& tensor, const void* source, size_t offset, size_t count) override;
   void download(const Tensor& tensor, void* target, size_t offset, size_t count) override;
   void copy(const Tensor& source, const Tensor& target, size_t count) override;
@@ -55,6 +56,7 @@ class ReferenceBackend : public Backend {
   void embed_backward(const Shapes& shapes, int64_t batch, const Tensor& tokens, const Tensor& grad_x,
                       const EmbedWeights& grads, const Tensor& grad_puzzle_rows) override;
 
+  void add(const Tensor& sum, const Tensor& term) override;
   void sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) override;
   void adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,
                   const Tensor& m, const Tensor& v) override;

@@ -151,6 +151,14 @@ void SimdBackend::embed_backward(const Shapes& shapes, int64_t batch, const Tens
 
 // --- optimisers -----------------------------------------------------------------------------------------------
 
+void SimdBackend::add(const Tensor& sum, const Tensor& term) {
+  const auto count = static_cast<int64_t>(sum->count);
+  pool_.run(threads_, chunks_of(count), [&](int64_t chunk, int) {
+    const int64_t at = chunk * kChunk;
+    kernels_.inject(chunk_size(count, chunk), data_of<float>(sum) + at, data_of<float>(term) + at, nullptr);
+  });
+}
+
 void SimdBackend::sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) {
   const auto count = static_cast<int64_t>(tensor->count);
   partial_sums_.resize(static_cast<size_t>(chunks_of(count)));

@@ -58,6 +58,7 @@ class SimdBackend : public ReferenceBackend<float> {
   void embed_backward(const Shapes& shapes, int64_t batch, const Tensor& tokens, const Tensor& grad_x,
                       const EmbedWeights& grads, const Tensor& grad_puzzle_rows) override;
 
+  void add(const Tensor& sum, const Tensor& term) override;
   void sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) override;
   void adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,
                   const Tensor& m, const Tensor& v) override;

@@ -106,6 +106,7 @@ export function trainCase(preset: BenchPreset, batch: number, options: NativeEng
       await engine.startTraining(
         {
           batchSize: batch,
+          microBatchSize: 0,
           totalSteps: 1e6,
           lr: 1e-4,
           lrMinRatio: 1,

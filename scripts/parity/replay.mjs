@@ -196,6 +196,7 @@ class Run {
     await this.#engine.startTraining(
       {
         batchSize: config.batch_size,
+        microBatchSize: 0,
         totalSteps: steps,
         // The traces were made at a constant rate: no warm-up, and a cosine that ends where it starts.
         lr: hyper.lr,

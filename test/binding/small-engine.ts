@@ -36,6 +36,7 @@ export const options = { device: 'cpu', threads: 1, precision: 'fp32', isa: '' }
 export function trainOptions(batchSize: number): NativeTrainOptions {
   return {
     batchSize,
+    microBatchSize: 0,
     totalSteps: 1000,
     lr: 1e-3,
     lrMinRatio: 1,

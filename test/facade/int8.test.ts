@@ -61,6 +61,7 @@ test('the engine itself refuses to train in int8', async (t) => {
     await engine.init(0)
     const training = {
       batchSize: 2,
+      microBatchSize: 0,
       totalSteps: 4,
       lr: 1e-3,
       lrMinRatio: 1,

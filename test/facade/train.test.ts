@@ -256,3 +256,26 @@ test('a run ends early once evaluations no longer get better, also when it was r
     message: /validationGroups or a test split/,
   })
 })
+
+test('micro-batches sum to the gradient of the whole batch and keep the carry of every slot', async (t) => {
+  const data = await tinyDataset(t, { train: 64, test: 0 })
+  const run = async (microBatchSize: number, precision: 'fp32' | 'fp64') => {
+    await using model = await HRM.create(tiny, { seed: 0, precision })
+    return steps(await collect(model.train(data, { ...recipe, epochs: 4, microBatchSize })))
+  }
+  const whole = await run(0, 'fp64')
+  t.ok(whole.some(({ metrics }) => metrics.count > 0 && metrics.count < recipe.globalBatchSize))
+  for (const rows of [1, 4]) {
+    const parts = await run(rows, 'fp64')
+    for (const [index, step] of parts.entries()) {
+      const { loss, gradNorm, metrics } = whole[index]!
+      t.ok(Math.abs(step.loss - loss) < 1e-9 * loss, `step ${step.step}: loss ${step.loss}, whole ${loss}`)
+      t.ok(Math.abs(step.gradNorm - gradNorm) < 1e-7 * gradNorm, `gradient ${step.gradNorm}, whole ${gradNorm}`)
+      t.equal(step.metrics.count, metrics.count)
+      t.equal(step.metrics.steps, metrics.steps)
+    }
+  }
+  const same = await run(8, 'fp32')
+  for (const [index, { loss }] of (await run(0, 'fp32')).entries()) t.equal(same[index]!.loss, loss)
+  await t.rejects(run(3, 'fp32'), { code: 'ERR_HRM_CONFIG', message: /micro_batch_size.*divisor/ })
+})

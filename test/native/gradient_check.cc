@@ -40,6 +40,7 @@ ModelConfig small_config(bool rope, LossType loss_type, bool halt_only) {
 }
 
 const TrainConfig kTraining = {.batch_size = kBatch,
+                               .micro_batch = 0,
                                .total_steps = 10,
                                .lr = 1e-3,
                                .lr_min_ratio = 1,
@@ -106,8 +107,9 @@ class CheckedModel {
   /// Row 0: the model's own predictions, a correct row; row 1: one token ignored; row 2: all ignored.
   void choose_labels() {
     Trainer trainer(model_, kTraining, 0);
-    trainer.prepare(batch_);
-    trainer.forward({});
+    trainer.begin(batch_, {});
+    trainer.think(0);
+    trainer.forward(0);
     const Shapes& s = model_.shapes();
     const Tensor predictions = backend_->allocate(DType::i32, static_cast<size_t>(kBatch * s.T));
     backend_->argmax(s, kBatch, find(trainer.trace_tensors(), "last.logits"), predictions);
@@ -119,12 +121,13 @@ class CheckedModel {
   /// One step's gradient, and the constants of it.
   void train() {
     Trainer trainer(model_, kTraining, 0);
-    trainer.prepare(batch_);
+    trainer.begin(batch_, {});
+    trainer.think(0);
     z_h_ = download_doubles(*backend_, find(trainer.state_tensors(), "carry.z_H"));
     z_l_ = download_doubles(*backend_, find(trainer.state_tensors(), "carry.z_L"));
-    trainer.forward({});
-    if (!model_.config().halt_only) trainer.bootstrap();
-    trainer.backward();
+    trainer.forward(0);
+    if (!model_.config().halt_only) trainer.bootstrap(0);
+    trainer.backward(0);
     const auto trace = trainer.trace_tensors();
     if (!model_.config().halt_only) targets_ = download_doubles(*backend_, find(trace, "last.target_q_continue"));
     row_correct_ = row_correct(download_doubles(*backend_, find(trace, "last.row_stats")));

@@ -283,6 +283,15 @@ void add_carry_cases(std::vector<OpCase>& cases, const Size& size) {
     on.row_result("a", a);
     on.row_result("b", b);
   });
+  add("view", [=](Fixture& on) {
+    const Tensor whole = on.per_row("whole", s.T), source = on.shared("source", s.T);
+    const auto width = static_cast<size_t>(s.T);
+    on.measure([&] {
+      const Tensor last = on.backend.view(whole, whole->count - width, width);
+      on.backend.copy(source, last, width);
+    });
+    on.shared_result("whole", whole);
+  });
   add("compact_rows", [=](Fixture& on) {
     std::vector<int32_t> keep;
     for (int32_t row = 0; row < on.batch(); ++row)
@@ -332,6 +341,11 @@ void add_optimiser_cases(std::vector<OpCase>& cases, int64_t count, bool perf) {
     const Tensor hyper = on.doubles({0, 0, 1, 0.999});
     on.measure([&] { on.backend.ema(hyper, average, weight); });
     on.shared_result("average", average);
+  });
+  add("add", 1, [=](Fixture& on) {
+    const Tensor sum = on.shared("sum", count), term = mixed(on, "term");
+    on.measure([&] { on.backend.add(sum, term); });
+    on.shared_result("sum", sum);
   });
   add("sum_squares", 2, [=](Fixture& on) {
     const Tensor tensor = on.shared("tensor", count), sums = on.output(DType::f64, 3);
