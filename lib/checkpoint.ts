@@ -326,13 +326,14 @@ export async function fillCheckpoint(dir: string, engine: Engine, content: Check
 /** Writes the files of a checkpoint without trainer state into an empty folder, from the model's tensors in order. */
 export async function fillImportedCheckpoint(
   dir: string,
-  config: Config,
+  content: Pick<CheckpointContent, 'config' | 'vocabulary'>,
   tensors: readonly SafetensorsEntry[],
 ): Promise<void> {
   const writer = new CheckpointWriter(dir)
-  await writer.json(files.config, toOfficial(config))
+  await writer.json(files.config, toOfficial(content.config))
   await writer.tensors(files.model, tensors)
-  await writer.text(files.card, modelCard({ config }, tensors))
+  if (content.vocabulary) await writer.text(files.vocabulary, encodeVocabulary(content.vocabulary))
+  await writer.text(files.card, modelCard(content, tensors))
   await writer.end()
 }
 

@@ -112,7 +112,7 @@ async function convert(
         return summary
       }
       const { source: served, puzzles } = serve(source, dataset, identifiersFrom)
-      await write(served)
+      await write({ ...served, vocabulary: dataset.vocabulary() ?? served.vocabulary })
       return puzzles === undefined ? summary : { ...summary, puzzles }
     } finally {
       await source.close()
@@ -142,7 +142,7 @@ export async function convertToFolder(input: string, output: string, options: Co
         dtype: 'F32' as const,
         data: float32Bytes(source, tensor),
       }))
-      return fillImportedCheckpoint(dir, source.config, entries)
+      return fillImportedCheckpoint(dir, source, entries)
     }),
   )
 }

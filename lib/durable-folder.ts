@@ -33,10 +33,10 @@ export async function syncFolder(dir: string): Promise<void> {
 }
 
 /** Writes a new file and forces it to the disk. */
-export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeDurably(path: string, text: string): Promise<void> {
   const handle = await open(path, 'wx')
   try {
-    await handle.writeFile(content)
+    await handle.writeFile(text)
     await handle.sync()
   } finally {
     await handle.close()
@@ -96,12 +96,14 @@ export async function writeFolder(op: string, path: string, fill: (dir: string) 
  * Writes a file that is there whole or not at all: `fill` writes into a temporary neighbour, which is forced to the disk
  * and renamed, in one step also where a file is there already.
  *
+ * @param neededBytes - for the message where they are known
  * @throws ERR_HRM_IO; what was there before is intact then
  */
 export async function replaceFile(
   op: string,
   path: string,
   fill: (handle: FileHandle) => Promise<unknown>,
+  neededBytes?: number,
 ): Promise<void> {
   const target = resolve(path)
   const temporary = temporaryName(target)
@@ -118,7 +120,7 @@ export async function replaceFile(
     await syncFolder(dirname(target))
   } catch (error) {
     await rm(temporary, { force: true })
-    throw fileError(op, target, error)
+    throw fileError(op, target, error, neededBytes)
   }
 }
 

@@ -6,6 +6,7 @@ import type { Weights } from './evaluate.js'
 import { modelTensors, type TensorShape } from './model-tensors.js'
 import { readSafetensors, type SafetensorsInfo, type TensorBytes } from './safetensors.js'
 import { isFloat, itemSizes, toFloat32 } from './tensor-types.js'
+import type { Vocabulary } from './vocabulary.js'
 
 /** Bytes of float32 given out at once. */
 const CHUNK_BYTES = 2 ** 20
@@ -26,6 +27,8 @@ export interface ModelSource {
   readonly path: string
   /** Model, recipe and run; the model is complete. */
   readonly config: Config & { model: ModelConfig }
+  /** What the tokens stand for, where it is known. */
+  readonly vocabulary?: Vocabulary | undefined
   /** Elements `begin` to `end` of a tensor in row-major order; valid until the next call. */
   read(name: string, begin: number, end: number): Promise<Float32Array>
   close(): Promise<void>
@@ -104,7 +107,7 @@ export async function openCheckpointSource(
   weights?: Weights,
 ): Promise<{ source: ModelSource; weights: Weights }> {
   const checkpoint = await openCheckpoint(path)
-  const { dir, config, model, trainer } = checkpoint
+  const { dir, config, model, trainer, vocabulary } = checkpoint
   const used = weights ?? defaultWeights(checkpoint)
   if (used === 'ema' && trainer === undefined) throw unfit(dir, trainerFile, 'no such file')
   const files: TensorFile[] = []
@@ -121,7 +124,8 @@ export async function openCheckpointSource(
       if (names.length === 0) throw unfit(averages.path, 'averaged weights', 'none: the run had no ema')
       for (const stored of names) places.set(stored.slice(emaPrefix.length), { file: averages, stored })
     }
-    return { source: modelSource(dir, { ...config, model }, places), weights: used }
+    const source = modelSource(dir, { ...config, model }, places)
+    return { source: { ...source, vocabulary }, weights: used }
   } catch (error) {
     for (const file of files) await file.close()
     throw error

@@ -72,7 +72,7 @@ export function withPuzzles(
       `${oldNames.length}`,
     )
   return {
-    path: source.path,
+    ...source,
     config: { ...source.config, model: { ...model, numPuzzleIdentifiers: match.rows.length } },
     async read(name, begin, end) {
       if (name !== puzzleTable) return source.read(name, begin, end)
@@ -89,6 +89,5 @@ export function withPuzzles(
       }
       return values
     },
-    close: () => source.close(),
   }
 }

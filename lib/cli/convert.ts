@@ -1,8 +1,7 @@
 import { extname } from 'node:path'
 import { Command, Option } from 'commander'
-import { argumentError } from '../errors.js'
 import { type ConvertOptions, type ConvertSummary, convertToFolder, convertToPyTorch } from '../convert.js'
-import { exportOnnx } from '../onnx/export.js'
+import { argumentError } from '../errors.js'
 import { loading } from './exit.js'
 import { integerOption } from './options.js'
 import { formatCount, print, printJson } from './output.js'
@@ -25,37 +24,38 @@ interface Target {
 
 function report(output: string, what: string, summary: ConvertSummary): Conversion {
   const { weights, seqLenFrom, ignoredKeys = [], puzzles } = summary
-  return {
-    values: { ...summary },
-    lines: [
-      `${output}: ${what}, ${weights} weights`,
-      ...(seqLenFrom === undefined ? [] : [`tokens per sequence: from ${seqLenFrom}`]),
-      ...(ignoredKeys.length === 0 ? [] : [`left out of the configuration: ${ignoredKeys.join(', ')}`]),
-      ...(puzzles === undefined
-        ? []
-        : [
-            `puzzles: ${formatCount(puzzles.matched)} matched by name, ${formatCount(puzzles.new)} new (at zero), ` +
-              `${formatCount(puzzles.dropped)} dropped`,
-          ]),
-    ],
+  const lines = [`${output}: ${what}, ${weights} weights`]
+  if (seqLenFrom !== undefined) lines.push(`tokens per sequence: from ${seqLenFrom}`)
+  if (ignoredKeys.length > 0) lines.push(`left out of the configuration: ${ignoredKeys.join(', ')}`)
+  if (puzzles !== undefined) {
+    const [matched, added, dropped] = [puzzles.matched, puzzles.new, puzzles.dropped].map(formatCount)
+    lines.push(`puzzles: ${matched} matched by name, ${added} new (at zero), ${dropped} dropped`)
   }
+  return { values: { ...summary }, lines }
 }
 
 /** Formats by the extension of the output; without one a folder. */
 const targets: Readonly<Record<string, Target>> = {
   '': {
-    summary: 'a folder: checkpoint for hrm solve and hrm eval',
+    summary: 'no extension (checkpoint folder)',
     convert: async (input, output, options) =>
       report(output, 'checkpoint folder', await convertToFolder(input, output, options)),
   },
   '.pt': {
-    summary: '.pt: state dict for the official PyTorch code, with all_config.yaml beside it',
+    summary: '.pt (state dict for the official PyTorch code, with all_config.yaml beside it)',
     convert: async (input, output, options) =>
       report(output, 'PyTorch state dict', await convertToPyTorch(input, output, options)),
   },
   '.onnx': {
-    summary: '.onnx: one segment as an ONNX model',
-    convert: async (input, output, { weights }) => {
+    summary: '.onnx (one segment as an ONNX model)',
+    convert: async (input, output, options) => {
+      const { weights } = options
+      const unfit = Object.keys(options).find((name) => name !== 'weights' && name !== 'json')
+      if (unfit !== undefined)
+        throw argumentError(
+          `[convert] expected no option but weights for ${output}, got ${unfit}; convert to a folder first`,
+        )
+      const { exportOnnx } = await import('../onnx/export.js')
       const { sizeBytes, opset, ...used } = await exportOnnx(input, output, { weights })
       const line = `${output}: one segment, ${used.weights} weights, opset ${opset}, ${formatCount(sizeBytes)} bytes`
       return { lines: [line], values: { ...used, opset, sizeBytes } }
@@ -67,7 +67,7 @@ const summaries = Object.values(targets).map(({ summary }) => summary)
 
 async function convert(input: string, output: string, options: CommandOptions): Promise<void> {
   const target = targets[extname(output)]
-  if (!target) throw argumentError(`[convert] expected as output ${summaries.join('; ')}, got ${output}`)
+  if (!target) throw argumentError(`[convert] expected an output that ends in ${summaries.join(', ')}, got ${output}`)
   const { lines, values } = await loading(target.convert(input, output, options))
   if (options.json) printJson({ type: 'result', input, output, ...values })
   else print(...lines)
@@ -77,14 +77,14 @@ async function convert(input: string, output: string, options: CommandOptions): 
 export function convertCommand(): Command {
   return new Command('convert')
     .description(
-      'Converts checkpoints: those of the official PyTorch training into folders that hrm reads, and back. The extension of the output chooses the format.',
+      'Converts a checkpoint into another format, chosen by the extension of the output. Reads those of the official PyTorch training too.',
     )
     .argument('<input>', 'checkpoint folder, run folder for its latest, or PyTorch file with all_config.yaml beside it')
-    .argument('<output>', summaries.join('; '))
+    .argument('<output>', `what to write: ${summaries.join(', ')}`)
     .addOption(
       new Option(
         '--weights <kind>',
-        'of a folder: trained weights or their moving averages (default: ema where there is one)',
+        'trained weights or their moving averages (default: ema where there is one)',
       ).choices(['raw', 'ema']),
     )
     .option('--config <file>', 'of a PyTorch file: its configuration (default: all_config.yaml beside it)')

@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'show what a checkpoint, dataset, .npy, .safetensors or PyTorch file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
+  pull: {
+    summary: 'download a model from the Hugging Face hub',
+    load: async () => (await import('./pull.js')).pullCommand(),
+  },
   convert: {
     summary: 'convert a checkpoint into another format',
     load: async () => (await import('./convert.js')).convertCommand(),

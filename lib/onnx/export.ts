@@ -89,7 +89,7 @@ export async function exportOnnx(
       metadataProps: [{ key: 'hrm_config', value: JSON.stringify(toOfficial({ model: config })) }],
       graph: segmentGraph(config, tensors),
     })
-    await replaceFile(op, path, (handle) => handle.writeFile(encoded))
+    await replaceFile(op, path, (handle) => handle.writeFile(encoded), encoded.length)
     return { weights, sizeBytes: encoded.length, opset }
   } finally {
     engine.dispose()

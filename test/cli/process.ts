@@ -17,11 +17,16 @@ export interface HrmOptions {
   watch?: (output: { stdout: string; stderr: string }, kill: (signal: NodeJS.Signals) => void) => void
 }
 
-/** Runs the built `hrm` in a process of its own. */
-export function hrm(args: readonly string[], options: HrmOptions = {}): Promise<Ended> {
+/** Starts the built `hrm` in a process of its own. */
+export function hrmProcess(args: readonly string[], options: Pick<HrmOptions, 'env' | 'cwd'> = {}) {
   const env = { ...process.env, ...options.env }
   delete env['NODE_OPTIONS']
-  const child = spawn(process.execPath, [main, ...args], { env, cwd: options.cwd })
+  return spawn(process.execPath, [main, ...args], { env, cwd: options.cwd })
+}
+
+/** Runs the built `hrm` to its end. */
+export function hrm(args: readonly string[], options: HrmOptions = {}): Promise<Ended> {
+  const child = hrmProcess(args, options)
   const output = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text: string) => {
