@@ -3,7 +3,7 @@ import type { Engine } from './engine.js'
 import { HRMError } from './errors.js'
 import { evalBatches } from './loader.js'
 import { type EvalMetrics, EvalSums } from './metrics.js'
-import type { Solver, SolverModel } from './solver.js'
+import type { Halting, SolveOptions, SolverModel, SolveResult } from './solver.js'
 
 /** Metrics by the name of the set. */
 export type EvalSets = Record<string, EvalMetrics>
@@ -156,25 +156,33 @@ export async function evaluateSets(
 /** Examples given to the solver at a time: enough for its slots to stay full, few enough to hold. */
 const examplesPerCall = 4096
 
-export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples' | 'onPrediction'> {
+export interface SolvingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples' | 'onPrediction'> {
+  halting: Halting
   /** Segments at most. */
   maxSegments: number
+  votes: SolveOptions['votes']
   signal: AbortSignal | undefined
 }
 
 /**
- * Scores a split with halting: an example ends once q_halt > q_continue and makes room for the next. Metrics are those
- * of its last segment; as solving gives tokens and no logits, lm_loss is null.
+ * Scores the answers of solve(): with halting an example ends once q_halt > q_continue and makes room for the next, with
+ * votes it is answered several times. The answers are made without labels, which only then are compared. As solving
+ * gives tokens and no logits, lm_loss is null.
  */
-export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
-  const { split, maxSegments, signal } = plan
+export async function evaluateSolving(
+  solve: (inputs: Int32Array, options: SolveOptions) => Promise<SolveResult | SolveResult[]>,
+  dataset: Dataset,
+  plan: SolvingPlan,
+): Promise<EvalSets> {
+  const { split, halting, maxSegments, votes, signal } = plan
   const sums = emptySums(dataset, split)
   for (const { set, examples, batch, count } of evalBatches(dataset, split, examplesPerCall, limited(plan))) {
     const width = batch.inputs.length / examplesPerCall
-    const answers = await solver.solve(batch.inputs.subarray(0, count * width), {
+    const answers = await solve(batch.inputs.subarray(0, count * width), {
       puzzleIds: batch.puzzleIds.subarray(0, count),
-      halting: 'q',
+      halting,
       maxSegments,
+      ...(votes === undefined ? {} : { votes }),
       ...(signal ? { signal } : {}),
     })
     for (const [row, answer] of [answers].flat().entries()) {

@@ -22,7 +22,8 @@ export interface TrainMetrics {
 
 /**
  * Metrics of one evaluation set after the last segment, with the official names, all divided by `count`; null when it
- * is 0. Rows that only pad the last batch enter `q_halt_loss`, as officially. With halting `q` there is no `lm_loss`.
+ * is 0. Rows that only pad the last batch enter `q_halt_loss`, as officially. With halting `q` or
+ * votes there is no `lm_loss`.
  */
 export interface EvalMetrics {
   /** Examples with at least one labelled token. */
@@ -30,6 +31,7 @@ export interface EvalMetrics {
   accuracy: number | null
   exact_accuracy: number | null
   q_halt_accuracy: number | null
+  /** Mean segments of an example, with votes of all its runs. */
   steps: number | null
   lm_loss: number | null
   q_halt_loss: number | null
@@ -97,7 +99,7 @@ export class EvalSums {
    *
    * @param labels - [seqLen] right tokens, < 0 where ignored
    */
-  addAnswer({ tokens, qHalt, segments }: SolveResult, labels: Int32Array): void {
+  addAnswer({ tokens, qHalt, segments, votes }: SolveResult, labels: Int32Array): void {
     const labelled = labels.reduce((sum, label) => sum + (label >= 0 ? 1 : 0), 0)
     const right = labels.reduce((sum, label, at) => sum + (label >= 0 && label === tokens[at] ? 1 : 0), 0)
     const exact = right === labelled
@@ -110,7 +112,7 @@ export class EvalSums {
     sums.accuracy += right / labelled
     sums.exact_accuracy += exact ? 1 : 0
     sums.q_halt_accuracy += qHalt >= 0 === exact ? 1 : 0
-    sums.steps += segments
+    sums.steps += votes?.segments ?? segments
   }
 
   metrics(): EvalMetrics {

@@ -7,8 +7,8 @@ import { Engine } from './engine.js'
 import { argumentError, fromNative, HRMError } from './errors.js'
 import {
   checkDataset,
-  evaluateHalting,
   evaluateSets,
+  evaluateSolving,
   type EvalSets,
   type Prediction,
   type Weights,
@@ -30,6 +30,7 @@ import type { Example, IntegerArray, SolveInput } from './tokens.js'
 import { train, type TrainOptions } from './trainer.js'
 import { TrainRun } from './train-run.js'
 import type { Vocabulary } from './vocabulary.js'
+import type { VoteOptions } from './votes.js'
 
 export interface ModelRunOptions extends DeviceOptions {
   /**
@@ -89,6 +90,12 @@ export interface EvaluateOptions {
   maxSegments?: number
   /** Called with the answer to every example, set by set in order; what it throws ends the evaluation. */
   onPrediction?: (prediction: Prediction) => void
+  /**
+   * Answers per example, of which one is picked without its label, as solve() does; `steps` then counts the segments of
+   * all of them.
+   * @default 1
+   */
+  votes?: number | VoteOptions
   /** Stops within one segment; the call rejects with `signal.reason`. */
   signal?: AbortSignal
 }
@@ -264,7 +271,8 @@ export class HRM {
   }
 
   /**
-   * Scores a split as the official evaluation does: haltMaxSegments segments, metrics of the last one; or with halting.
+   * Scores a split as the official evaluation does: haltMaxSegments segments, metrics of the last one; or the
+   * answers of solve() with halting or votes.
    *
    * @throws ERR_HRM_BUSY during training; ERR_HRM_DATASET, ERR_HRM_ARGUMENT, ERR_HRM_DISPOSED; `signal.reason`
    *
@@ -275,7 +283,16 @@ export class HRM {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
-    checkOptions(op, options, ['split', 'batchSize', 'maxExamples', 'halting', 'maxSegments', 'onPrediction', 'signal'])
+    checkOptions(op, options, [
+      'split',
+      'batchSize',
+      'maxExamples',
+      'halting',
+      'maxSegments',
+      'votes',
+      'onPrediction',
+      'signal',
+    ])
     const signal = signalOption(op, options.signal)
     const onPrediction = functionOption(op, 'onPrediction', options.onPrediction)
     const trained = this.#recorded.train.globalBatchSize
@@ -290,8 +307,11 @@ export class HRM {
     }
     checkDataset(op, data, this.config)
     signal?.throwIfAborted()
-    if (halting === 'q')
-      return { sets: await evaluateHalting(this.#solver, data, { ...plan, maxSegments: segments, signal }) }
+    const { votes } = options
+    if (halting === 'q' || votes !== undefined) {
+      const solve = (inputs: Int32Array, how: SolveOptions) => this.solve<SolveResult | SolveResult[]>(inputs, how)
+      return { sets: await evaluateSolving(solve, data, { ...plan, halting, maxSegments: segments, votes, signal }) }
+    }
     const check = () => signal?.throwIfAborted()
     return { sets: await evaluateSets(this.#engine, this.config, data, 'raw', { ...plan, segments, check }) }
   }

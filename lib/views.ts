@@ -6,6 +6,8 @@ import type { TokenLimits } from './tokens.js'
 /** How an example may be changed without changing the problem: other names for its values, or another side up. */
 export type ViewKind = 'relabel' | 'dihedral'
 
+export const viewKinds = ['relabel', 'dihedral'] as const satisfies readonly ViewKind[]
+
 /** An invertible change of an example: new[i] = tokens[old[source[i]]]. */
 export interface View {
   /** [vocabSize]: the new token of each token, a permutation. */

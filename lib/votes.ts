@@ -4,7 +4,7 @@ import { checkOptions, choiceOption, integerOption, numberOption, show } from '.
 import type { Sequences, SolveResult } from './solver.js'
 import type { TokenLimits } from './tokens.js'
 import { type Task, verifiableTasks, verify } from './verify.js'
-import { applyView, invertView, type View, type ViewKind, Views, type ViewTask, viewTasks } from './views.js'
+import { applyView, invertView, type View, type ViewKind, viewKinds, Views, type ViewTask, viewTasks } from './views.js'
 
 /**
  * How one of several answers is picked, always without labels: `majority`, the answer given most often, as a whole (of
@@ -14,8 +14,7 @@ import { applyView, invertView, type View, type ViewKind, Views, type ViewTask, 
  */
 export type Pick = 'majority' | 'q' | 'residual' | 'verifier'
 
-const picks = ['majority', 'q', 'residual', 'verifier'] as const satisfies readonly Pick[]
-const kinds = ['relabel', 'dihedral'] as const satisfies readonly ViewKind[]
+export const picks = ['majority', 'q', 'residual', 'verifier'] as const satisfies readonly Pick[]
 
 /** Runs differ in view, noise or model; the first is the plain one. */
 export interface VoteOptions {
@@ -133,9 +132,9 @@ function readKinds(op: string, views: unknown): ViewKind[] {
   if (views === undefined) return []
   if (!Array.isArray(views)) throw argumentError(`[${op}] expected votes.views to be a list, got ${show(views)}`)
   return views.map((kind: unknown, i) => {
-    const known = choiceOption(op, `votes.views[${i}]`, kind, kinds, undefined)
+    const known = choiceOption(op, `votes.views[${i}]`, kind, viewKinds, undefined)
     if (known) return known
-    throw argumentError(`[${op}] expected votes.views[${i}] to be one of ${kinds.join(', ')}, got ${show(kind)}`)
+    throw argumentError(`[${op}] expected votes.views[${i}] to be one of ${viewKinds.join(', ')}, got ${show(kind)}`)
   })
 }
 

@@ -15,9 +15,10 @@ import {
 } from './options.js'
 import { formatCount, formatDuration, formatPercent, note, print, printJson } from './output.js'
 import { Interrupts } from './signals.js'
+import { addVoteOptions, openVoting, type VoteFlags, type Voting } from './votes.js'
 import { wilsonInterval } from './wilson.js'
 
-interface EvalOptions extends DeviceOptions {
+interface EvalOptions extends DeviceOptions, VoteFlags {
   json?: boolean
   weights?: 'raw' | 'ema'
   batch?: number
@@ -66,19 +67,22 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
   const begin = performance.now()
   const dataset = await Dataset.open(folder)
   const { weights } = options
-  const model = await loading(
-    HRM.load(checkpoint, {
-      ...deviceOptions(options),
-      ...(weights ? { weights } : {}),
-      ...(options.batch === undefined ? {} : { maxBatch: options.batch }),
-      signal: interrupts.signal,
-    }),
-  )
+  const loadOptions = {
+    ...deviceOptions(options),
+    ...(weights ? { weights } : {}),
+    ...(options.batch === undefined ? {} : { maxBatch: options.batch }),
+    signal: interrupts.signal,
+  }
+  const model = await loading(HRM.load(checkpoint, loadOptions))
+  let voting: Voting | undefined
   try {
+    voting = await openVoting(options, model, options.task, loadOptions)
+    const { votes, segmentGflop } = voting
     note(`${checkpoint} on ${model.device}, ${folder}/${options.split}`)
     const task = beginTask(dataset, options.task, options)
     const loaded = performance.now()
     const { sets } = await model.evaluate(dataset, {
+      ...(votes ? { votes } : {}),
       split: options.split,
       halting: options.halting,
       ...(task ? { onPrediction: task.add } : {}),
@@ -89,6 +93,12 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
     })
     const end = performance.now()
     const score = task?.finish()
+    const gflop = Object.fromEntries(
+      Object.entries(sets).map(([name, { steps }]) => [
+        name,
+        steps === null || segmentGflop === undefined ? null : steps * segmentGflop,
+      ]),
+    )
     const seconds = (end - begin) / 1000
     const examples = Object.values(sets).reduce((sum, { count }) => sum + count, 0)
     const perSecond = (1000 * examples) / (end - loaded)
@@ -105,11 +115,15 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
         sets,
         exact_accuracy_interval,
         ...score?.json,
+        gflop_per_example: gflop,
         examples_per_second: perSecond,
         seconds,
       })
     } else {
-      print(...scoreTable(sets), ...(score?.lines ?? []))
+      const arithmetic = Object.entries(gflop).map(
+        ([name, each]) => `${name}: ${each?.toPrecision(3) ?? '-'} GFLOP each`,
+      )
+      print(...scoreTable(sets), ...(score?.lines ?? []), ...(votes ? arithmetic : []))
       note(`${formatDuration(seconds)}, ${perSecond.toPrecision(3)} examples a second`)
     }
     const { minExact } = options
@@ -122,6 +136,7 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
       )
     }
   } finally {
+    voting?.dispose()
     model.dispose()
     dataset.close()
     interrupts.release()
@@ -133,7 +148,7 @@ export function evalCommand(): Command {
   const command = new Command('eval')
     .description(
       'Scores a checkpoint on a dataset as the official evaluation does: all segments, metrics of the last one; ' +
-        'with --halting q each example ends where the Q head says so.',
+        'with --halting q each example ends where the Q head says so, with --votes it is answered several times.',
     )
     .argument('<checkpoint>', 'checkpoint folder, or run folder for its latest')
     .argument('<dataset>', 'dataset folder')
@@ -162,5 +177,5 @@ export function evalCommand(): Command {
     .addOption(shareOption('--min-exact <share>', 'exit 6 where the exact accuracy of a set is below, 0 to 1'))
     .option('--json', 'print one JSON line')
     .action(evaluate)
-  return addDeviceOptions(command)
+  return addDeviceOptions(addVoteOptions(command))
 }

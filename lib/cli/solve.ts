@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Command, Option } from 'commander'
 import { Dataset } from '../dataset.js'
-import { HRMError } from '../errors.js'
+import { argumentError, HRMError } from '../errors.js'
 import { checkDataset } from '../evaluate.js'
 import { HRM } from '../model.js'
 import { type RenderOptions, renderOptions, sideBySide } from '../render/text.js'
@@ -11,11 +11,15 @@ import { loading } from './exit.js'
 import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption, precisionOption } from './options.js'
 import { note, print, printJson } from './output.js'
 import type { SegmentState } from '../solver.js'
+import { type ViewTask, viewTasks } from '../views.js'
+import type { VoteSummary } from '../votes.js'
 import type { Vocabulary } from '../vocabulary.js'
 import { Interrupts } from './signals.js'
 import { drawSegments, readTokenList, type TaskFormat, taskFormat } from './task-format.js'
+import { addVoteOptions, openVoting, type VoteFlags, type Voting } from './votes.js'
 
-interface SolveOptions extends DeviceOptions {
+interface SolveOptions extends DeviceOptions, VoteFlags {
+  task?: ViewTask
   json?: boolean
   puzzle?: string
   watch?: boolean
@@ -89,8 +93,14 @@ interface Answer {
   tokens: Int32Array
   qHalt: number
   segments: number
+  votes?: VoteSummary
   /** By the rules of the task; null where it has no checker. */
   valid: boolean | null
+}
+
+/** What the JSON output says of a vote. */
+function summary({ answers, agreement, chosen, segments }: VoteSummary) {
+  return { runs: answers.length, chosen, agreement, segments }
 }
 
 /** One answer, or the filmstrip of all segments. */
@@ -107,14 +117,17 @@ function drawAnswer(
 
 async function solve(file: string | undefined, checkpoint: string, options: SolveOptions): Promise<void> {
   const interrupts = new Interrupts()
-  const model = await loading(
-    HRM.load(checkpoint, {
-      ...deviceOptions(options),
-      ...(options.weights ? { weights: options.weights } : {}),
-      signal: interrupts.signal,
-    }),
-  )
+  const loadOptions = {
+    ...deviceOptions(options),
+    ...(options.weights ? { weights: options.weights } : {}),
+    signal: interrupts.signal,
+  }
+  const model = await loading(HRM.load(checkpoint, loadOptions))
+  let voting: Voting | undefined
   try {
+    voting = await openVoting(options, model, options.task, loadOptions)
+    const { votes } = voting
+    if (votes && options.watch) throw argumentError('[solve] expected --watch or a vote, got both; do leave one out')
     const format = taskFormat(model.config, await readVocabulary(model, options.vocab))
     const puzzles: Puzzle[] = []
     for await (const [where, line] of readLines(file, options.puzzle)) {
@@ -131,7 +144,7 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
     const render = renderOptions(process.stdout)
     let valid = 0
     const report = (answer: Answer, states: readonly SegmentState[]) => {
-      const { puzzle, tokens, qHalt, segments } = answer
+      const { puzzle, tokens, qHalt, segments, votes } = answer
       if (answer.valid) valid++
       const text = format?.text(puzzle.tokens, tokens) ?? JSON.stringify([...tokens])
       if (options.json) {
@@ -143,6 +156,7 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
           qHalt,
           segments,
           valid: answer.valid,
+          ...(votes ? { votes: summary(votes) } : {}),
         })
       } else if (process.stdout.isTTY || options.watch) {
         const verdict = format ? `: ${answer.valid ? format.words.valid : format.words.invalid}` : ''
@@ -159,7 +173,7 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
     } else if (puzzles.length > 0) {
       const results = await model.solve(
         puzzles.map(({ tokens }) => tokens),
-        solveOptions,
+        { ...solveOptions, ...(votes ? { votes } : {}) },
       )
       results.forEach((result, at) => {
         const puzzle = puzzles[at]!
@@ -169,6 +183,7 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
     if (options.json) printJson({ type: 'result', count: puzzles.length, valid: format ? valid : null })
     else if (format) note(`${valid} of ${puzzles.length} ${format.words.several}`)
   } finally {
+    voting?.dispose()
     model.dispose()
     interrupts.release()
   }
@@ -200,7 +215,8 @@ export function solveCommand(): Command {
     .addOption(precisionOption())
     .addOption(integerOption('--puzzle-id <n>', 'row of the puzzle embedding (default: 0)', 0))
     .option('--vocab <dataset>', 'dataset that says what tokens stand for (default: as the checkpoint says)')
+    .addOption(new Option('--task <name>', 'what is solved, for views and the verifier of a vote').choices(viewTasks))
     .option('--json', 'print one JSON line per puzzle, then the result')
     .action((checkpoint: string, file: string, options: SolveOptions) => solve(file, checkpoint, options))
-  return addDeviceOptions(command)
+  return addDeviceOptions(addVoteOptions(command))
 }

@@ -92,6 +92,7 @@ test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else h
   const engine = await startedEngine(2)
   const session = await engine.openSession(2)
   const { debug } = native
+  const noise = { sigmas: new Float64Array(2), keys: new Int32Array(6) }
   // Each with a valid list, of which some values are replaced by odd ones. seqLen is small and sizes are left out where a
   // large one would be valid and only slow.
   const calls: [string, Call, unknown[]][] = [
@@ -110,7 +111,7 @@ test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else h
     [
       'segment',
       session.segment.bind(session) as Call,
-      [{ ...segmentOf(2), labels: batchOf(2).labels, keep: new Int32Array(1) }],
+      [{ ...segmentOf(2), labels: batchOf(2).labels, keep: new Int32Array(1), noise, residual: true }],
     ],
     ['session.read', session.read.bind(session) as Call, ['last.q_logits']],
     ['startStages', debug.startStages as Call, [engine]],

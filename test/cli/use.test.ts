@@ -95,6 +95,40 @@ t.test('a trained checkpoint can be scored, used and inspected', async (t) => {
     t.equal((await hrm(['solve', 'run'], { cwd, input: '' })).stdout, '')
   })
 
+  await t.test('eval and solve pick one of several answers', async (t) => {
+    const vote = ['--votes', '4', '--views', 'relabel,dihedral', '--noise', '0.5', '--vote-seed', '3']
+    const { code, stdout, stderr } = await hrm(['eval', 'run', 'data', '--json', ...vote, '--pick', 'q'], { cwd })
+    t.equal(code, 0, stderr)
+    const { sets, gflop_per_example: gflop } = lastJson(stdout) as Record<string, { all: Record<string, number> }>
+    t.match(sets!.all, { count: 9, steps: 12, lm_loss: null }, 'four runs of three segments')
+    const config = JSON.parse(readFileSync(join(cwd, 'run/latest/config.json'), 'utf8'))
+    t.equal(config.arch.halt_max_steps, 3)
+    t.ok(Number(gflop!.all) > 0)
+    const table = await hrm(['eval', 'run', 'data', ...vote], { cwd })
+    t.match(table.stdout, /\nall: 0\.\d+ GFLOP each\n/)
+
+    const verified = ['--pick', 'verifier', '--json', '--puzzle', first]
+    const solved = await hrm(['solve', 'run', ...vote, ...verified, '--also', 'run/latest'], { cwd })
+    t.equal(solved.code, 0, solved.stderr)
+    const solution = JSON.parse(solved.stdout.split('\n')[0]!)
+    t.equal(solution.votes.segments, 3 * solution.votes.runs)
+    t.ok(solution.valid ? solution.votes.chosen === solution.votes.runs - 1 : solution.votes.runs === 4)
+    const refused: [string[], RegExp][] = [
+      [['--votes', '0'], /--votes/],
+      [['--views', 'mirror'], /relabel, dihedral/],
+      [['--noise', '-1'], /0 to 1000/],
+      [['--votes', '4', '--noise', '0'], /add noise or other views/],
+      [['--votes', '4', '--views', 'relabel', '--task', 'maze'], /at most 2/],
+      [['--pick', 'verifier', '--task', 'grid'], /known rules/],
+      [['--votes', '2', '--watch'], /--watch or a vote/],
+    ]
+    for (const [args, message] of refused) {
+      const { code, stderr } = await hrm(['solve', 'run', '--puzzle', first, ...args], { cwd })
+      t.equal(code, 2, stderr)
+      t.match(stderr, message)
+    }
+  })
+
   await t.test('solve --watch draws every segment in plain text without a terminal', async (t) => {
     const { code, stdout } = await hrm(['solve', 'run', '--puzzle', first, '--watch'], { cwd, env: { NO_COLOR: '1' } })
     t.equal(code, 0)

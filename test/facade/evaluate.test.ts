@@ -84,6 +84,26 @@ test('every answer is given out, as solve() would give it', async (t) => {
   t.match(await rejection(model.evaluate(data, { onPrediction: 1 as never })), { code: 'ERR_HRM_ARGUMENT' })
 })
 
+test('an evaluation with votes scores what solve() picks', async (t) => {
+  const data = await tinyDataset(t)
+  await using model = await HRM.create(tiny, { seed: 4 })
+  const votes = { count: 3, noise: 2, pick: 'q' } as const
+  const { all } = (await model.evaluate(data, { votes, maxSegments: 2 })).sets
+  const examples = Array.from({ length: 7 }, (_, i) => data.example('test', 'all', i))
+  let right = 0
+  for (const { inputs, labels, puzzleId } of examples) {
+    const { tokens } = await model.solve(inputs, { puzzleId, votes, maxSegments: 2 })
+    right += tokens.filter((token, i) => token === labels[i]).length / tiny.seqLen
+  }
+  t.match(all, { count: 7, steps: 6, lm_loss: null })
+  t.ok(Math.abs(all!.accuracy! - right / 7) < 1e-12)
+  const single = (await model.evaluate(data, { votes: 1 })).sets['all']!
+  const plain = (await model.evaluate(data)).sets['all']!
+  t.equal(single.accuracy, plain.accuracy)
+  t.equal(single.steps, plain.steps)
+  t.match(await rejection(model.evaluate(data, { votes: { pick: 'label' } } as never)), { code: 'ERR_HRM_ARGUMENT' })
+})
+
 test('an abort ends the evaluation with its reason', async (t) => {
   const data = await tinyDataset(t, { train: 8, test: 200 })
   await using model = await HRM.create(tiny)

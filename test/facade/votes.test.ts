@@ -5,8 +5,9 @@ import { resolveModelConfig } from '#dist/config.js'
 import { native, type NativeEngine } from '#dist/native.js'
 import { RandomStream } from '#dist/random.js'
 import { digitsToTokens, generatePuzzle, sudokuVocabSize, type SudokuSize } from '#dist/sudoku/index.js'
+import type { Sequences } from '#dist/solver.js'
 import { applyView, invertView, Views } from '#dist/views.js'
-import { pickAnswer } from '#dist/votes.js'
+import { pickAnswer, readVotes, vote } from '#dist/votes.js'
 import { examples, rejection, tiny } from './fixtures.js'
 
 const small = { vocabSize: 6, seqLen: 16, hiddenSize: 16, numHeads: 2, hLayers: 1, lLayers: 1, haltMaxSegments: 3 }
@@ -261,14 +262,50 @@ test('the residual is a number above 0 that vanishes at a fixed point', async (t
   t.ok(residuals[19]! < 1e-9, `${residuals[19]}`)
 })
 
-test('the verifier ends the runs of an example at the first valid answer', async (t) => {
-  const { solution } = sudoku(4, 1)
+test('each run answers its view, changed back', async (t) => {
   const hrm = await model(t)
-  const votes = { count: 4, noise: 1, pick: 'verifier', task: 'sudoku' } as const
-  const [result] = await hrm.solve([solution], { votes })
-  t.equal(result!.votes!.answers.length, 4, 'an untrained model solves nothing')
-  t.equal(result!.votes!.valid, false)
-  t.equal(result!.votes!.segments, 12)
+  const of = ['relabel', 'dihedral'] as const
+  const views = Views.of('sudoku', of, hrm.config)!.draw(5, 11)
+  const { votes } = await hrm.solve(puzzles[1]!, { votes: { count: 5, views: of, task: 'sudoku', seed: 11 } })
+  for (const [run, view] of views.entries()) {
+    const { tokens, qHalt } = await hrm.solve(applyView(view, puzzles[1]!))
+    t.same(votes!.answers[run]!.tokens, applyView(invertView(view), tokens))
+    t.equal(votes!.answers[run]!.qHalt, qHalt)
+  }
+})
+
+test('the verifier ends the runs of an example at its first valid answer', async (t) => {
+  const { puzzle, solution } = sudoku(4, 1)
+  const plan = readVotes('solve', { count: 4, noise: 1, pick: 'verifier', task: 'sudoku' }, small)!
+  // Of three examples, number 0 is solved by run 2, number 1 by run 0 and number 2 by none.
+  const solvedBy = [2, 0, -1]
+  const rowsOfRuns: number[] = []
+  const puzzleIds = Int32Array.of(0, 1, 2)
+  const out = new Int32Array(3 * 16)
+  const request: Sequences = {
+    tokens: Int32Array.from([...puzzle, ...puzzle, ...puzzle]),
+    puzzleIds,
+    out,
+    maxSegments: 3,
+    halting: 'max',
+    noise: undefined,
+    residual: false,
+    signal: undefined,
+  }
+  const results = await vote(plan, request, async (_, { puzzleIds: open }) => {
+    const run = rowsOfRuns.push(open.length) - 1
+    return [...open].map((row) => answer([...(run === solvedBy[row] ? solution : puzzle)], run))
+  })
+  t.same(rowsOfRuns, [3, 2, 2, 1])
+  t.same(
+    results.map(({ votes }) => [votes!.answers.length, votes!.chosen, votes!.valid, votes!.segments]),
+    [
+      [3, 2, true, 3],
+      [1, 0, true, 1],
+      [4, 0, false, 4],
+    ],
+  )
+  t.same([...out], [...solution, ...solution, ...puzzle])
 })
 
 test('runs are spread over several models, and every answer names its cost', async (t) => {
