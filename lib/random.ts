@@ -71,6 +71,8 @@ export const purposes = {
   grid: 5,
   puzzle: 6,
   gridSplit: 7,
+  validation: 8,
+  hint: 9,
   translation: 16,
 } as const
 
