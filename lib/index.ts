@@ -1,3 +1,4 @@
+export * as arc from './arc/index.js'
 export {
   type ModelConfig,
   type ModelOptions,
@@ -18,4 +19,6 @@ export type { Example, IntegerArray, SolveInput } from './tokens.js'
 export type { CheckpointOptions, TrainOptions } from './trainer.js'
 export type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, TrainEvent, TrainRun } from './train-run.js'
 export { type Task, type Verdict, verify } from './verify.js'
+export type { ViewKind, ViewTask } from './views.js'
 export type { Value, Vocabulary } from './vocabulary.js'
+export type { Pick, VoteOptions, VoteSummary } from './votes.js'

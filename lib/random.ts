@@ -74,6 +74,7 @@ export const purposes = {
   validation: 8,
   hint: 9,
   translation: 16,
+  view: 20,
 } as const
 
 export type Purpose = keyof typeof purposes

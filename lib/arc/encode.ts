@@ -60,8 +60,8 @@ export function cropGrid(tokens: ArrayLike<number>, row = 0, column = 0): ArcGri
   return { height, width, cells }
 }
 
-/** The grid wherever translation has put it: its corner is the first row and first column that hold a colour. */
-export function findGrid(tokens: ArrayLike<number>): ArcGrid {
+/** Where translation has put a grid: the first row and the first column that hold a colour; 0, 0 where none does. */
+export function gridCorner(tokens: ArrayLike<number>): { row: number; column: number } {
   let row = arcMaxSide
   let column = arcMaxSide
   for (let at = 0; at < arcSeqLen; at++) {
@@ -70,5 +70,19 @@ export function findGrid(tokens: ArrayLike<number>): ArcGrid {
     row = Math.min(row, Math.floor(at / arcMaxSide))
     column = Math.min(column, at % arcMaxSide)
   }
-  return cropGrid(tokens, row, column)
+  return row < arcMaxSide ? { row, column } : { row: 0, column: 0 }
+}
+
+/** Whether the border of a grid that stands at `row`, `column` is complete, where the canvas has room for it. */
+export function isBordered(
+  tokens: ArrayLike<number>,
+  { height, width }: ArcGrid,
+  row: number,
+  column: number,
+): boolean {
+  const isEnd = (y: number, x: number) =>
+    y >= arcMaxSide || x >= arcMaxSide || tokens[y * arcMaxSide + x] === arcEndToken
+  for (let y = row; y < row + height; y++) if (!isEnd(y, column + width)) return false
+  for (let x = column; x < column + width; x++) if (!isEnd(row + height, x)) return false
+  return height > 0
 }

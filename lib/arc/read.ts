@@ -100,7 +100,7 @@ class TaskReader {
     const grids: { input?: ArcGrid; output?: ArcGrid } = {}
     if (this.#json.peek() !== '{') this.#json.fail(`${place} to be an object with input and output`)
     this.#json.object((key) => {
-      if (key === 'input' || key === 'output') grids[key] = this.#grid(`${place}.${key}`)
+      if (key === 'input' || key === 'output') grids[key] = this.grid(`${place}.${key}`)
       else this.#json.skip()
     })
     const { input, output } = grids
@@ -109,7 +109,7 @@ class TaskReader {
     return kind === 'test' ? { input } : this.#json.fail(`${place} to have an output, which only test pairs may lack`)
   }
 
-  #grid(place: string): ArcGrid {
+  grid(place: string): ArcGrid {
     const json = this.#json
     const cells: number[] = []
     let height = 0
@@ -162,6 +162,14 @@ function isTask(text: string): boolean {
     json.skip()
   })
   return found
+}
+
+/** One grid as in tasks, `[[0, 1], [2, 3]]`. @throws SyntaxError naming place and character */
+export function parseArcGrid(text: string): ArcGrid {
+  const reader = new TaskReader(text)
+  const grid = reader.grid('grid')
+  reader.end()
+  return grid
 }
 
 /** Name of a task that is alone in its file: that of the file without its extensions. */

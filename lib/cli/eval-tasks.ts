@@ -43,7 +43,7 @@ function writeSubmission(path: string, evaluation: ArcEvaluation): void {
 }
 
 /** Tasks whose predictions mean more than tokens. */
-export type EvalTaskName = 'arc' | TaskFormat['task']
+export type EvalTaskName = TaskFormat['task']
 
 const evalTasks: Readonly<Record<EvalTaskName, EvalTask>> = {
   arc: {

@@ -1,7 +1,11 @@
+import { arcSeqLen, arcVocabSize, cropGrid, encodeGrid, gridCorner, isBordered } from '../arc/encode.js'
+import { gridRows } from '../arc/grid.js'
+import { parseArcGrid } from '../arc/read.js'
 import type { ModelConfig } from '../config.js'
 import { decodeAnswer, decodeInput, gridFromJson, gridToTokens, tokensByValue, valuesToJson } from '../grid/index.js'
 import { isOfficialMaze, mazeSide, mazeText, mazeTokens, mazeVocabSize } from '../maze/cells.js'
 import { verifyMaze } from '../maze/paths.js'
+import { drawArc } from '../render/arc.js'
 import { drawGrid } from '../render/grid.js'
 import { drawMaze } from '../render/maze.js'
 import { drawSudoku } from '../render/sudoku.js'
@@ -20,7 +24,7 @@ export type ReadLine = readonly number[] | { expected: string; got: string }
 
 /** How the examples of a task are read, written, drawn and checked. */
 export interface TaskFormat {
-  task: 'sudoku' | 'maze' | 'grid'
+  task: 'sudoku' | 'maze' | 'arc' | 'grid'
   /** Reads a line without its end. */
   read: (line: string) => ReadLine
   /** An answer as one line. */
@@ -91,6 +95,42 @@ function formatMaze(sizes: Sizes): TaskFormat {
   }
 }
 
+/** A line is a grid `[[0, 1], …]` or its tokens; answers stand on the canvas where their inputs do. */
+const arcFormat: TaskFormat = {
+  task: 'arc',
+  words: {
+    valid: 'a whole grid',
+    invalid: 'a grid without its border',
+    several: 'answers are whole grids',
+    share: 'whole grids',
+  },
+  read(line) {
+    if (!/^\s*\[\s*\[/.test(line)) return readTokenList(line, { seqLen: arcSeqLen, vocabSize: arcVocabSize })
+    try {
+      const tokens = new Uint8Array(arcSeqLen)
+      encodeGrid(parseArcGrid(line), 0, 0, tokens)
+      return [...tokens]
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      return { expected: 'a grid of colours from 0 to 9', got: error.message.replace(/^expected /, '') }
+    }
+  },
+  text: (input, answer) => JSON.stringify(arcFormat.json!(input, answer)),
+  json(input, answer) {
+    const { row, column } = gridCorner(input)
+    return gridRows(cropGrid(answer, row, column))
+  },
+  valid(input, answer) {
+    const { row, column } = gridCorner(input)
+    return isBordered(answer, cropGrid(answer, row, column), row, column)
+  },
+  draw(render, input, answer = input, previous) {
+    const { row, column } = gridCorner(input)
+    const crop = (tokens: Tokens) => cropGrid(tokens, row, column)
+    return drawArc({ grid: crop(answer), previous: previous && crop(previous) }, render)
+  },
+}
+
 /** The input of a line: of a pair `{"input": …}`, or the input alone; a text may come without quotes. */
 function gridInput(line: string): StrictJson | undefined {
   const isJson = /^\s*[[{"]/.test(line)
@@ -152,6 +192,7 @@ export function taskFormat(
   }
   const sudoku = sudokuFormat(sizes)
   if (sudoku && wanted('sudoku')) return formatSudoku(sizes, sudoku)
+  if (sizes.seqLen === arcSeqLen && sizes.vocabSize === arcVocabSize && wanted('arc')) return arcFormat
   // Mazes of other sizes have the sizes of much else, so they must be asked for.
   const maze = asked === 'maze' ? sizes.vocabSize === mazeVocabSize && mazeSide(sizes.seqLen) : isOfficialMaze(sizes)
   return maze && wanted('maze') ? formatMaze(sizes) : undefined

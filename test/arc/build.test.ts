@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { test } from 'tap'
 import { parseAugmentedName, undoAugmentation } from '#dist/arc/augment.js'
 import { buildArc, type ArcBuildOptions } from '#dist/arc/build.js'
-import { cropGrid, findGrid } from '#dist/arc/encode.js'
+import { cropGrid, gridCorner } from '#dist/arc/encode.js'
 import { gridRows } from '#dist/arc/grid.js'
 import { Dataset, type Split } from '#dist/dataset.js'
 import { hrm, lastJson } from '../cli/process.js'
@@ -52,7 +52,8 @@ async function puzzles(dir: string, split: Split): Promise<ReadPuzzle[][]> {
         name = names[puzzleId]!
         const { augmentation } = parseAugmentedName(name)
         const [input, output] = [inputs, labels].map((tokens) => {
-          const grid = findGrid(tokens)
+          const { row, column } = gridCorner(inputs)
+          const grid = cropGrid(tokens, row, column)
           return gridRows(augmentation ? undoAugmentation(grid, augmentation) : grid)
         })
         examples.push({ inputs, labels, pair: { input: input!, output: output! } })

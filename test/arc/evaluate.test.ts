@@ -291,4 +291,29 @@ test('hrm eval --task arc prints pass@k with intervals and writes a submission',
       stderr: /--split|test split/,
     })
   }
+
+  const drawn = await hrm(['inspect', 'data', '--examples', '1'], { cwd, env: { NO_COLOR: '1' } })
+  t.match(drawn.stdout, /test all example 0, puzzle identifier \d+\n7 \. 7 7 {4}7\n/)
+  t.notMatch(drawn.stdout, '\u001b')
+
+  const input = '[[1, 2], [3, 0]]\n[[7]]\r\n'
+  const solved = await hrm(['solve', 'run', '--json', '--puzzle-id', '1'], { cwd, input })
+  t.equal(solved.code, 0, solved.stderr)
+  const [first, second, result] = solved.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  t.match(first, { type: 'solution', solution: Array, tokens: Array })
+  t.match(second, { type: 'solution', solution: Array, valid: Boolean })
+  t.match(result, { type: 'result', count: 2 })
+  const watched = await hrm(['solve', 'run', '--puzzle', '[[1, 2], [3, 0]]', '--watch'], {
+    cwd,
+    env: { NO_COLOR: '1' },
+  })
+  t.match(watched.stdout, /^puzzle.*segment 1.*\n1 2 .*\n3 \. /s)
+  for (const bad of ['[[1, 2], [3]]', '[[10]]', '[[1]', '[1, 2]']) {
+    const { code, stderr } = await hrm(['solve', 'run', '--puzzle', bad], { cwd })
+    t.equal(code, 3, bad)
+    t.match(stderr, /^hrm: \[solve\] expected .* in --puzzle, got .*\[ERR_HRM_DATASET\]\n$/)
+  }
 })

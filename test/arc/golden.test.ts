@@ -11,7 +11,7 @@ import {
   transformGrid,
   undoAugmentation,
 } from '#dist/arc/augment.js'
-import { cropGrid, encodeGrid, findGrid } from '#dist/arc/encode.js'
+import { cropGrid, encodeGrid, gridCorner, isBordered } from '#dist/arc/encode.js'
 import { type ArcGrid, gridKey, gridRows } from '#dist/arc/grid.js'
 import { puzzleHash } from '#dist/arc/hash.js'
 import { golden, unlessGolden } from '../data/fixtures.js'
@@ -139,7 +139,25 @@ test('a grid is found wherever it stands on the canvas', async () => {
   fc.assert(
     fc.property(placed, ({ image, row, column }) => {
       const tokens = encoded(image, row, column)
-      return gridKey(findGrid(tokens)) === gridKey(image) && gridKey(cropGrid(tokens, row, column)) === gridKey(image)
+      const corner = gridCorner(tokens)
+      const found = gridKey(cropGrid(tokens, row, column)) === gridKey(image)
+      return found && corner.row === row && corner.column === column && isBordered(tokens, image, row, column)
     }),
   )
+})
+
+test('a border with a gap, and no grid at all, are not whole', async (t) => {
+  const image = gridOf([
+    [1, 2],
+    [3, 4],
+  ])
+  for (const gap of [2, 32, 60, 61]) {
+    const tokens = encoded(image, 0, 0)
+    t.equal(tokens[gap], 1)
+    t.ok(isBordered(tokens, image, 0, 0))
+    tokens[gap] = 0
+    t.notOk(isBordered(tokens, image, 0, 0), `gap at ${gap}`)
+  }
+  t.notOk(isBordered(Array(900).fill(1), gridOf([]), 0, 0))
+  t.same(gridCorner(Array(900).fill(1)), { row: 0, column: 0 })
 })

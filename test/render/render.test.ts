@@ -1,6 +1,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
 import { mazeTokens } from '#dist/maze/index.js'
+import { drawArc } from '#dist/render/arc.js'
 import { drawGrid } from '#dist/render/grid.js'
 import { drawMaze } from '#dist/render/maze.js'
 import { brokenCells, drawSudoku } from '#dist/render/sudoku.js'
@@ -166,4 +167,16 @@ t.test('grids of values are set in columns, with colours where values are few', 
   t.equal(styled[0], '\u001b[34m-1\u001b[39m \u001b[31m\u001b[7m10\u001b[27m\u001b[39m')
   const many = [null, ...Array.from({ length: 13 }, (_, at) => at)]
   t.same(drawGrid({ rows: [[3, 12]], values: many }, colored), [' 3 12'])
+})
+
+t.test('ARC grids are digits on ten different colours, black as dots, changes starred', async (t) => {
+  const grid = { height: 2, width: 5, cells: Uint8Array.from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]) }
+  t.same(drawArc({ grid }, plain), ['. 1 2 3 4 ', '5 6 7 8 9 '])
+  const previous = { height: 1, width: 5, cells: Uint8Array.from([0, 1, 2, 3, 3]) }
+  t.same(drawArc({ grid, previous }, plain), ['. 1 2 3 4*', '5*6*7*8*9*'], 'cells beyond the earlier grid are new')
+  const styled = drawArc({ grid }, colored)
+  t.same(styled.map(stripVTControlCharacters), drawArc({ grid }, plain))
+  t.equal(new Set(styled.join('').match(/48;5;\d+/g)).size, 10)
+  t.match(styled[0], '\u001b[38;5;231;48;5;26m1 \u001b[0m')
+  t.same(drawArc({ grid: { height: 0, width: 0, cells: new Uint8Array() } }, colored), ['(no grid)'])
 })
