@@ -71,7 +71,7 @@ export const purposes = {
   grid: 5,
   puzzle: 6,
   gridSplit: 7,
-  translation: 16,
+  translation: 8,
 } as const
 
 export type Purpose = keyof typeof purposes
