@@ -204,6 +204,19 @@ test('a task with a test pair without output is for the test split, without labe
   }
 })
 
+test('tasks of one id with other pairs are groups of their own that share identifiers', async (t) => {
+  const changed = { ...task, test: [{ input: [[7, 7]], output: [[7]] }] }
+  const dir = t.testdir({
+    arc: { 'a.json': JSON.stringify({ aaa: task }), 'b.json': JSON.stringify({ aaa: changed }) },
+  })
+  const { tasks, splits } = await build(dir)
+  t.equal(tasks, 2)
+  t.match(splits.train, { groups: 2, puzzles: 26 })
+  const [first, second] = (await puzzles(join(dir, 'out'), 'train')).map((group) => group.map(({ name }) => name))
+  t.same(first, second)
+  t.equal(JSON.parse(readFileSync(join(dir, 'out/identifiers.json'), 'utf8')).length, 14)
+})
+
 test('symmetric tasks have as many versions as there are', async (t) => {
   // One cell of one colour but black: nine versions, the task among them.
   const dot = { train: [{ input: [[1]], output: [[1]] }], test: [{ input: [[1]], output: [[1]] }] }
