@@ -1,7 +1,9 @@
-// npm run bench:act -- CHECKPOINT DATASET [--weights raw|ema] [--max-segments 16] [--batch 32] [--threads 1] [--max-examples N]
-// Fixed segments against halting q, in every precision of this build, on the test split: one JSON line a setting.
+// npm run bench -- act CHECKPOINT DATASET [--max-segments 16] [--batch 32] [--threads 1] [--max-examples N]
+// Fixed segments against halting q on the test split, with the averaged and the trained weights and in every precision
+// of this build: one JSON line a setting, and all of them in the last one.
 import { cpus } from 'node:os'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { summarise } from '#dist/bench/statistics.js'
 import { loadWeights, openCheckpoint, stateHash } from '#dist/checkpoint.js'
 import { wilsonInterval } from '#dist/cli/wilson.js'
 import type { ModelConfig } from '#dist/config.js'
@@ -9,15 +11,14 @@ import { Dataset, type Example } from '#dist/dataset.js'
 import { resolveDevice } from '#dist/devices.js'
 import { Engine, type Session } from '#dist/engine.js'
 import { HRMError } from '#dist/errors.js'
+import type { Weights } from '#dist/evaluate.js'
 import { EvalSums } from '#dist/metrics.js'
 import { native, type NativeSegmentOptions, type NativeSegmentResult } from '#dist/native.js'
 import { type Halting, Solver, type SolveResult } from '#dist/solver.js'
-import { summarise } from './statistics.js'
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    weights: { type: 'string', default: 'ema' },
     'max-segments': { type: 'string', default: '16' },
     batch: { type: 'string', default: '32' },
     threads: { type: 'string', default: '1' },
@@ -29,7 +30,6 @@ if (checkpointPath === undefined || datasetPath === undefined) {
   console.error('bench: expected CHECKPOINT DATASET')
   process.exit(2)
 }
-const weights = options.weights === 'raw' ? 'raw' : 'ema'
 const maxSegments = Number(options['max-segments'])
 const maxBatch = Number(options.batch)
 const threads = Number(options.threads)
@@ -113,6 +113,7 @@ class TimedEngine extends Engine {
 }
 
 interface Setting {
+  weights: Weights
   precision: 'fp32' | 'int8'
   halting: Halting
   device: string
@@ -149,6 +150,7 @@ const set = dataset.sets('test')[0]!
 const count = Math.min(set.numExamples, Number(options['max-examples']))
 const examples = Array.from({ length: count }, (_, at) => dataset.example('test', set.name, at))
 
+const averaged = checkpoint.trainer !== undefined && (checkpoint.config.train.ema ?? 0) > 0
 const settings: Setting[] = []
 for (const precision of ['fp32', 'int8'] as const) {
   let device
@@ -159,12 +161,14 @@ for (const precision of ['fp32', 'int8'] as const) {
     console.log(JSON.stringify({ type: 'skipped', precision, reason: error.message }))
     continue
   }
-  for (const halting of ['max', 'q'] as const) {
-    const backend = new native.Engine(checkpoint.model, device)
-    const engine = new TimedEngine(backend, checkpoint.model)
-    await loadWeights(engine, checkpoint, weights)
-    const solver = new Solver(engine, checkpoint.model, { maxBatch, maxWaitMs: 0 })
-    settings.push({ precision, halting, device: backend.description, engine, solver, ms: 0, results: [] })
+  for (const weights of averaged ? (['ema', 'raw'] as const) : (['raw'] as const)) {
+    for (const halting of ['max', 'q'] as const) {
+      const backend = new native.Engine(checkpoint.model, device)
+      const engine = new TimedEngine(backend, checkpoint.model)
+      await loadWeights(engine, checkpoint, weights)
+      const solver = new Solver(engine, checkpoint.model, { maxBatch, maxWaitMs: 0 })
+      settings.push({ weights, precision, halting, device: backend.description, engine, solver, ms: 0, results: [] })
+    }
   }
 }
 
@@ -184,14 +188,15 @@ for (let slice = 0; slice < slices; slice++) {
 
 const report = []
 for (const setting of settings) {
-  const { precision, halting, engine, results, ms } = setting
+  const { weights, precision, halting, engine, results, ms } = setting
   const sums = new EvalSums()
   results.forEach((result, at) => sums.addAnswer(result, examples[at]!.labels))
   const { exact_accuracy, accuracy, q_halt_accuracy, steps } = sums.metrics()
-  const reference = settings.find((other) => other.halting === halting)!.results
+  const reference = settings.find((other) => other.weights === weights && other.halting === halting)!.results
   const { seqLen } = checkpoint.model
   const { insideMs, outsideMs, segments, ratios } = engine
   const row = {
+    weights,
     precision,
     halting,
     maxSegments,
@@ -228,7 +233,6 @@ console.log(
     cpu: cpus()[0]?.model ?? 'unknown',
     device: settings[0]!.device,
     node: process.version,
-    weights,
     maxBatch,
     checkpoint: await stateHash(checkpointPath),
     settings: report,

@@ -15,6 +15,7 @@ namespace hrm::binding {
 namespace {
 
 constexpr int64_t kMaxInteger = (int64_t{1} << 53) - 1;
+constexpr int64_t kMaxMilliseconds = 600'000;
 
 Napi::Value start_stages(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
@@ -87,7 +88,6 @@ Napi::Value philox_words(const Napi::CallbackInfo& info) {
 Napi::Value peak_flops(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
     constexpr int64_t kMaxThreads = 1024;
-    constexpr int64_t kMaxMilliseconds = 60'000;
     const auto threads = static_cast<int>(Argument("peakFlops", info, 0, "threads").integer(0, kMaxThreads));
     const std::string isa = Argument("peakFlops", info, 1, "isa").text();
     const Argument duration("peakFlops", info, 2, "ms");
@@ -105,6 +105,39 @@ Napi::Value peak_flops(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value steps_to_time(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::vector<StepInfo>& steps = timed_steps();
+    Napi::Array list = Napi::Array::New(info.Env(), steps.size());
+    for (uint32_t i = 0; i < steps.size(); ++i) {
+      Napi::Object step = Napi::Object::New(info.Env());
+      step.Set("name", steps[i].name);
+      step.Set("batched", steps[i].batched);
+      step.Set("training", steps[i].training);
+      list.Set(i, step);
+    }
+    return list;
+  });
+}
+
+Napi::Value time_step(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&] {
+    constexpr int64_t kMaxBatch = 1 << 20;
+    const auto& engine = EngineObject::handle_of("timeStep", info);
+    const std::string step = Argument("timeStep", info, 1, "step").text();
+    const int64_t batch = Argument("timeStep", info, 2, "batch").integer(1, kMaxBatch);
+    const int64_t milliseconds = Argument("timeStep", info, 3, "ms").integer(1, kMaxMilliseconds);
+    return engine->run("timeStep", [state = engine->state(), step, batch, milliseconds]() -> Convert {
+      return [times = state->time_step(step, batch, static_cast<double>(milliseconds))](Napi::Env env) {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("gflop", times.gflop);
+        result.Set("ms", to_js(env, times.milliseconds));
+        return result;
+      };
+    });
+  });
+}
+
 }  // namespace
 
 void export_debug(Napi::Env env, Napi::Object exports) {
@@ -114,6 +147,8 @@ void export_debug(Napi::Env env, Napi::Object exports) {
   debug.Set("learningRate", Napi::Function::New(env, schedule, "learningRate"));
   debug.Set("truncatedNormal", Napi::Function::New(env, truncated_normal, "truncatedNormal"));
   debug.Set("philox", Napi::Function::New(env, philox_words, "philox"));
+  debug.Set("timedSteps", Napi::Function::New(env, steps_to_time, "timedSteps"));
+  debug.Set("timeStep", Napi::Function::New(env, time_step, "timeStep"));
   debug.Set("peakFlops", Napi::Function::New(env, peak_flops, "peakFlops"));
   exports.Set("debug", debug);
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/backend_select.h"
+#include "core/benchmark.h"
 #include "core/model.h"
 #include "core/session.h"
 #include "core/trainer.h"
@@ -63,6 +64,10 @@ class EngineState {
 
   void start_stages();
   std::vector<std::pair<std::string, Values>> take_stages();
+  /// Times one step of the backend at this model's shapes (core/benchmark.h).
+  StepTimes time_step(const std::string& step, int64_t batch, double milliseconds) const {
+    return hrm::time_step(step, *backend_, model_->config(), batch, milliseconds);
+  }
 
  private:
   Trainer& trainer() const;

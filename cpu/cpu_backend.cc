@@ -36,6 +36,8 @@ std::vector<KernelSet> kernels_here() {
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     sets.push_back({"avx2", simd::kAvx2Kernels, simd::kAvx2Int8Kernels});
+#elif defined(__aarch64__)
+  sets.push_back({"neon", simd::kNeonKernels, simd::kPortableInt8Kernels});
 #endif
   sets.push_back(kPortable);
   return sets;
@@ -56,7 +58,7 @@ std::string joined(const std::vector<std::string>& names) {
 
 /// The instruction set to use for what the caller asked for.
 std::string checked_isa(const std::string& asked) {
-  const std::vector<std::string> known = {"avx512vnni", "avx512", "avx2", "portable", kReference};
+  const std::vector<std::string> known = {"avx512vnni", "avx512", "avx2", "neon", "portable", kReference};
   const CpuInfo info = cpu_info();
   const std::string isa = asked.empty() ? info.isa : asked;
   if (std::ranges::find(known, isa) == known.end())

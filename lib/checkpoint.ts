@@ -41,6 +41,15 @@ export interface TrainerRecord {
   datasetHash: string
   /** Whether the evaluation of this step was interrupted and is still to be done. */
   evaluationPending: boolean
+  patience: Patience
+}
+
+/** What decides on stopping early; evaluations outside of the schedule do not count, so that a pause changes nothing. */
+export interface Patience {
+  /** The best score, higher being better; null before the first one. */
+  best: number | null
+  /** Evaluations since. */
+  since: number
 }
 
 /** Scores of a checkpoint; the content of `eval.json`. */
@@ -333,6 +342,11 @@ function checkNames(file: SafetensorsFile, infos: readonly NativeTensorInfo[]): 
 
 /** Prefix of the averaged weights among the trainer's tensors. */
 const emaPrefix = 'ema.'
+
+/** The averaged weights where the run had them. */
+export function defaultWeights({ trainer, config }: Checkpoint): Weights {
+  return trainer !== undefined && (config.train.ema ?? 0) > 0 ? 'ema' : 'raw'
+}
 
 /**
  * Copies the weights of a checkpoint into an engine of the same model.

@@ -216,6 +216,20 @@ export const trainFields: Fields<TrainConfig> = {
     default: 0,
     description: 'steps after which the run ends, the schedule unchanged; 0 = the whole schedule',
   },
+  validationGroups: {
+    official: 'validation_groups',
+    type: 'integer',
+    min: 0,
+    default: 0,
+    description: 'groups held out of training, which evaluations during training score instead of the test split',
+  },
+  earlyStopPatience: {
+    official: 'early_stop_patience',
+    type: 'integer',
+    min: 0,
+    default: 0,
+    description: 'evaluations without a better result after which the run ends; 0 = never',
+  },
   epochsPerIter: {
     official: 'epochs_per_iter',
     type: 'integer',

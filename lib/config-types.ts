@@ -120,6 +120,18 @@ export interface TrainConfig {
    */
   maxSteps: number
   /**
+   * Groups of the training split, drawn by the seed, that training never sees; evaluations during training score the
+   * first puzzle of each instead of the test split. 0 = none.
+   * @default 0
+   */
+  validationGroups: number
+  /**
+   * Evaluations in a row without a better `checkpoint.best` after which the run ends; 0 = never. The official README
+   * advises to stop early by hand, as small training sets overfit until the loss becomes unstable.
+   * @default 0
+   */
+  earlyStopPatience: number
+  /**
    * Epochs after which a partial batch is dropped, as the official loader does each evaluation interval; 0 = only at the end.
    * @default 0
    */

@@ -6,7 +6,16 @@ import { HRMError } from './errors.js'
 export { type Field, type ModelConfig, modelFields, type RunConfig, runFields, type TrainConfig, trainFields }
 
 /** Recipes that ship with the package, smallest first. */
-export const presetNames = ['tiny', 'small', 'paper'] as const
+export const presetNames = [
+  'tiny',
+  'small',
+  'paper',
+  'sudoku-extreme',
+  'sudoku-full',
+  'maze-hard',
+  'arc-1',
+  'arc-2',
+] as const
 export type PresetName = (typeof presetNames)[number]
 
 /** A configuration in TypeScript names, or a part of one. */

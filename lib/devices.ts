@@ -23,8 +23,8 @@ export interface DeviceOptions {
   /** @default 'fp32' */
   precision?: Precision
   /**
-   * Instruction set: `portable`, `avx2`, `avx512`, `avx512vnni`, or `reference` for the plain loops. VNNI serves int8
-   * alone; in the other precisions `avx512vnni` and `avx512` are the same.
+   * Instruction set: `portable`, `avx2`, `avx512`, `avx512vnni`, `neon` (64-bit ARM), or `reference` for the plain loops.
+   * VNNI serves int8 alone; in the other precisions `avx512vnni` and `avx512` are the same.
    * @default the environment variable HRM_ISA, else the best the CPU has
    */
   isa?: string

@@ -33,10 +33,10 @@ export async function syncFolder(dir: string): Promise<void> {
 }
 
 /** Writes a new file and forces it to the disk. */
-export async function writeDurably(path: string, text: string): Promise<void> {
+export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
   const handle = await open(path, 'wx')
   try {
-    await handle.writeFile(text)
+    await handle.writeFile(content)
     await handle.sync()
   } finally {
     await handle.close()
@@ -89,6 +89,25 @@ export async function writeFolder(op: string, path: string, fill: (dir: string) 
   } catch (error) {
     await rm(temporary, { recursive: true, force: true })
     throw fileError(op, target, error)
+  }
+}
+
+/**
+ * Writes a file that is there whole or not at all: a temporary neighbour is forced to the disk and renamed, in one step
+ * also where a file is there already.
+ *
+ * @throws ERR_HRM_IO; what was there before is intact then
+ */
+export async function replaceFile(op: string, path: string, content: Uint8Array): Promise<void> {
+  const target = resolve(path)
+  const temporary = temporaryName(target)
+  try {
+    await writeDurably(temporary, content)
+    await rename(temporary, target)
+    await syncFolder(dirname(target))
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw fileError(op, target, error, content.length)
   }
 }
 

@@ -32,6 +32,8 @@ export interface Prediction {
 
 export interface EvaluationPlan {
   split: Split
+  /** Only the first puzzle of each of these groups, as `evalBatches` takes them. @default all examples */
+  groups?: readonly number[]
   /** Rows of a batch; decides how many rows of padding enter q_halt_loss. */
   batchSize: number
   /** Examples of each set at most; 0 = all. */
@@ -115,7 +117,7 @@ export async function evaluateSets(
   const sums = emptySums(dataset, plan.split)
   const session = await engine.openSession('evaluate', plan.batchSize)
   try {
-    for (const { set, first, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limit(plan))) {
+    for (const { set, batch, examples, count } of evalBatches(dataset, plan.split, plan.batchSize, limited(plan))) {
       const padding = plan.batchSize - count
       // Rows of padding are all alike and rows do not influence each other, so one of them stands for all.
       const rows = padding > 0 ? count + 1 : count
@@ -137,7 +139,7 @@ export async function evaluateSets(
       for (let row = 0; row < count; row++) {
         setSums.add(result, row, 1)
         plan.onPrediction?.({
-          ...exampleAt(set, first + row, batch, row),
+          ...exampleAt(set, examples[row]!, batch, row),
           tokens: rowOf(result.tokens, result.qHalt, row),
           qHalt: result.qHalt[row]!,
           segments: result.steps[row]!,
@@ -167,7 +169,7 @@ export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples
 export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
   const { split, maxSegments, signal } = plan
   const sums = emptySums(dataset, split)
-  for (const { set, first, batch, count } of evalBatches(dataset, split, examplesPerCall, limit(plan))) {
+  for (const { set, batch, examples, count } of evalBatches(dataset, split, examplesPerCall, limited(plan))) {
     const width = batch.inputs.length / examplesPerCall
     const answers = await solver.solve(batch.inputs.subarray(0, count * width), {
       puzzleIds: batch.puzzleIds.subarray(0, count),
@@ -176,7 +178,7 @@ export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: Ha
       ...(signal ? { signal } : {}),
     })
     for (const [row, answer] of [answers].flat().entries()) {
-      const example = exampleAt(set, first + row, batch, row)
+      const example = exampleAt(set, examples[row]!, batch, row)
       sums.get(set)!.addAnswer(answer, example.labels)
       const { tokens, qHalt, segments } = answer
       plan.onPrediction?.({ ...example, tokens, qHalt, segments })
@@ -189,8 +191,8 @@ function emptySums(dataset: Dataset, split: Split): Map<string, EvalSums> {
   return new Map(dataset.sets(split).map(({ name }) => [name, new EvalSums()]))
 }
 
-function limit({ maxExamples }: Pick<EvaluationPlan, 'maxExamples'>): { maxExamples?: number } {
-  return maxExamples > 0 ? { maxExamples } : {}
+function limited({ maxExamples, groups }: Pick<EvaluationPlan, 'maxExamples' | 'groups'>) {
+  return { ...(maxExamples > 0 ? { maxExamples } : {}), ...(groups ? { groups } : {}) }
 }
 
 function metricsOf(sums: ReadonlyMap<string, EvalSums>): EvalSets {

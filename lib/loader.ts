@@ -15,6 +15,8 @@ export interface TrainLoaderOptions {
    * once at its end, so that the interval of evaluations does not change the data.
    */
   epochsPerIter?: number
+  /** Groups that are never drawn, as `validationGroups` names them. @default none */
+  heldOut?: readonly number[]
 }
 
 /** Where a `TrainLoader` stands, as plain JSON. */
@@ -23,6 +25,7 @@ export interface TrainLoaderState {
   seed: number
   batchSize: number
   epochsPerIter: number | null
+  /** Groups that are drawn. */
   groups: number
   /** Passage being read: block × sets + set with `epochsPerIter`, else 0. */
   passage: number
@@ -40,7 +43,7 @@ function checkCount(name: string, value: number): void {
   }
 }
 
-/** Groups that one permutation runs over: those of one set or of all sets in a row. */
+/** Groups of several sets in a row. */
 class GroupTable {
   readonly #sets: readonly DatasetSet[]
   /** [sets + 1]: groups of set s are starts[s] … starts[s+1]-1. */
@@ -61,6 +64,27 @@ class GroupTable {
     const index = this.#starts.findLastIndex((start) => start <= group)
     return { set: this.#sets[index]!, group: group - this.#starts[index]! }
   }
+
+  /** The groups of one set, and all of them where none is given. */
+  of(set?: DatasetSet): Int32Array {
+    const first = set === undefined ? 0 : this.#starts[this.#sets.indexOf(set)]!
+    return Int32Array.from({ length: set?.numGroups ?? this.length }, (_, index) => first + index)
+  }
+}
+
+/**
+ * The groups of the training split that a validation of `count` groups holds out, ascending, counted over all sets in a
+ * row: a group is a puzzle with its augmentations, so that none of them is trained on.
+ *
+ * @throws RangeError ERR_HRM_ARGUMENT where no group would be left to train on
+ */
+export function validationGroups(dataset: Dataset, count: number, seed: number): number[] {
+  const { length } = new GroupTable(dataset.sets('train'))
+  if (count >= length)
+    throw rangeError(
+      `[loader] expected fewer validation groups than the ${length} of the training split, got ${count}; do hold out fewer`,
+    )
+  return new RandomStream(seed, 'validation', 0).sample(length, count).toSorted((a, b) => a - b)
 }
 
 /**
@@ -76,7 +100,10 @@ export class TrainLoader {
   readonly totalSteps: number
   readonly #metadata: DatasetMetadata
   readonly #options: TrainLoaderOptions
-  readonly #tables: readonly GroupTable[]
+  readonly #table: GroupTable
+  /** Groups that each passage runs over, in turn. */
+  readonly #passageGroups: readonly Int32Array[]
+  readonly #groups: number
   readonly #epochsPerPassage: number
   readonly #passages: number
   #passage = 0
@@ -108,11 +135,16 @@ export class TrainLoader {
     const sets = dataset.sets('train')
     this.#metadata = dataset.metadata('train')
     this.#options = { ...options }
-    this.#tables = epochsPerIter === undefined ? [new GroupTable(sets)] : sets.map((set) => new GroupTable([set]))
+    const table = new GroupTable(sets)
+    this.#table = table
+    const heldOut = new Set(options.heldOut)
+    this.#passageGroups = (epochsPerIter === undefined ? [undefined] : sets)
+      .map((set) => table.of(set).filter((group) => !heldOut.has(group)))
+      .filter((groups) => groups.length > 0)
+    this.#groups = this.#passageGroups.reduce((sum, { length }) => sum + length, 0)
     this.#epochsPerPassage = epochsPerIter ?? epochs
-    this.#passages = (epochs / this.#epochsPerPassage) * this.#tables.length
-    const { totalGroups, meanPuzzleExamples } = this.#metadata
-    this.totalSteps = Math.floor((epochs * totalGroups * meanPuzzleExamples) / batchSize)
+    this.#passages = (epochs / this.#epochsPerPassage) * this.#passageGroups.length
+    this.totalSteps = Math.floor((epochs * this.#groups * this.#metadata.meanPuzzleExamples) / batchSize)
   }
 
   /** The next batch, always full; undefined once the data of all epochs are used up. */
@@ -133,13 +165,13 @@ export class TrainLoader {
   /** Draws from the next group into the batch; returns the rows filled. */
   #drawGroup(batch: Batch, firstRow: number): number {
     const { seed, batchSize } = this.#options
-    const table = this.#tables[this.#passage % this.#tables.length]!
+    const groups = this.#passageGroups[this.#passage % this.#passageGroups.length]!
     // Epochs of all passages in a row, so that no two epochs and no two draws share a stream.
     const epoch = this.#passage * this.#epochsPerPassage + this.#epoch
     const draw = epoch * this.#metadata.totalGroups + this.#position
     const random = new RandomStream(seed, 'groupDraw', draw)
-    this.#order ??= new RandomStream(seed, 'groupOrder', epoch).permutation(table.length)
-    const { set, group } = table.locate(this.#order[this.#position]!)
+    this.#order ??= new RandomStream(seed, 'groupOrder', epoch).permutation(groups.length)
+    const { set, group } = this.#table.locate(groups[this.#order[this.#position]!]!)
     const firstPuzzle = set.groupIndices[group]!
     const puzzle = firstPuzzle + random.nextBelow(set.groupIndices[group + 1]! - firstPuzzle)
     const start = set.puzzleStart(puzzle)
@@ -153,7 +185,7 @@ export class TrainLoader {
       firstRow,
     )
     this.#position++
-    if (this.#position === table.length) {
+    if (this.#position === groups.length) {
       this.#position = 0
       this.#epoch++
       this.#order = undefined
@@ -168,7 +200,7 @@ export class TrainLoader {
 
   #identity(): Pick<TrainLoaderState, 'seed' | 'batchSize' | 'epochsPerIter' | 'groups'> {
     const { seed, batchSize, epochsPerIter } = this.#options
-    return { seed, batchSize, epochsPerIter: epochsPerIter ?? null, groups: this.#metadata.totalGroups }
+    return { seed, batchSize, epochsPerIter: epochsPerIter ?? null, groups: this.#groups }
   }
 
   /**
@@ -194,9 +226,8 @@ export class TrainLoader {
       return value
     }
     const passage = below('passage', this.#passages + 1)
-    const table = this.#tables[passage % this.#tables.length]!
     const epoch = below('epoch', this.#epochsPerPassage + 1)
-    const position = below('position', table.length)
+    const position = below('position', this.#passageGroups[passage % this.#passageGroups.length]!.length)
     this.#passage = passage
     this.#epoch = epoch
     this.#position = position
@@ -208,16 +239,50 @@ export class TrainLoader {
 export interface EvalBatch {
   /** Name of the set. */
   set: string
-  /** Number of the first example within the set. */
-  first: number
   batch: Batch
+  /** [count] number of the example of each row within its set. */
+  examples: readonly number[]
   /** Rows that hold examples. */
   count: number
 }
 
+/** Batches of the examples that lie at these places, in this order; the last one is filled up. */
+function* fullBatches(
+  set: DatasetSet,
+  places: Iterable<{ example: number; puzzle: number }>,
+  batchSize: number,
+): Generator<EvalBatch, void, undefined> {
+  let examples: number[] = []
+  let puzzles: number[] = []
+  const take = (): EvalBatch => {
+    const batch = emptyBatch(batchSize, set.metadata)
+    set.readExamples(examples, puzzles, batch)
+    const taken = { set: set.name, batch, examples, count: examples.length }
+    examples = []
+    puzzles = []
+    return taken
+  }
+  for (const { example, puzzle } of places) {
+    examples.push(example)
+    puzzles.push(puzzle)
+    if (examples.length === batchSize) yield take()
+  }
+  if (examples.length > 0) yield take()
+}
+
+function* places(set: DatasetSet, puzzles: Iterable<number>, most: number) {
+  let taken = 0
+  for (const puzzle of puzzles)
+    for (let example = set.puzzleStart(puzzle); example < set.puzzleStart(puzzle + 1); example++) {
+      if (taken++ === most) return
+      yield { example, puzzle }
+    }
+}
+
 /**
- * The examples of a split set by set, in order. The last batch of a set is filled up with pad tokens, ignored labels
- * and blank identifiers.
+ * The examples of a split set by set, in order; with `groups` only those of the first puzzle of each of these groups
+ * (counted over all sets in a row). The last batch of a set is filled up with pad tokens, ignored labels and blank
+ * identifiers.
  *
  * @param options.maxExamples - examples of each set at most, @default all
  * @throws TypeError, RangeError ERR_HRM_ARGUMENT; HRMError ERR_HRM_DATASET where the split is absent
@@ -226,25 +291,21 @@ export function* evalBatches(
   dataset: Dataset,
   split: Split,
   batchSize: number,
-  options: { maxExamples?: number } = {},
+  options: { maxExamples?: number; groups?: readonly number[] } = {},
 ): Generator<EvalBatch, void, undefined> {
   checkCount('batchSize', batchSize)
   if (options.maxExamples !== undefined) checkCount('maxExamples', options.maxExamples)
-  for (const set of dataset.sets(split)) {
-    const total = Math.min(set.numExamples, options.maxExamples ?? Infinity)
-    let puzzle = 0
-    for (let start = 0; start < total; start += batchSize) {
-      const count = Math.min(batchSize, total - start)
-      const batch = emptyBatch(batchSize, set.metadata)
-      const examples: number[] = []
-      const puzzles: number[] = []
-      for (let example = start; example < start + count; example++) {
-        while (set.puzzleStart(puzzle + 1) <= example) puzzle++
-        examples.push(example)
-        puzzles.push(puzzle)
-      }
-      set.readExamples(examples, puzzles, batch)
-      yield { set: set.name, first: start, batch, count }
-    }
+  const sets = dataset.sets(split)
+  const table = new GroupTable(sets)
+  for (const set of sets) {
+    const puzzles = options.groups
+      ?.map((group) => table.locate(group))
+      .filter((place) => place.set === set)
+      .map(({ group }) => set.groupIndices[group]!)
+    yield* fullBatches(
+      set,
+      places(set, puzzles ?? Array(set.numPuzzles).keys(), options.maxExamples ?? Infinity),
+      batchSize,
+    )
   }
 }

@@ -1,4 +1,4 @@
-import { fillCheckpoint, isCheckpoint, loadWeights, openCheckpoint } from './checkpoint.js'
+import { defaultWeights, fillCheckpoint, isCheckpoint, loadWeights, openCheckpoint } from './checkpoint.js'
 import { type Config, type ModelConfig, type ModelOptions, resolveModelConfig, resolveRunConfig } from './config.js'
 import { Dataset, type Split } from './dataset.js'
 import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from './devices.js'
@@ -195,11 +195,10 @@ export class HRM {
     signal?.throwIfAborted()
     const checkpoint = await openCheckpoint(path)
     signal?.throwIfAborted()
-    const averaged = checkpoint.trainer !== undefined && (checkpoint.config.train.ema ?? 0) > 0
     const model = HRM.#open(checkpoint.config, checkpoint.model, runOptions)
     model.#vocabulary = checkpoint.vocabulary
     try {
-      await loadWeights(model.#engine, checkpoint, weights ?? (averaged ? 'ema' : 'raw'))
+      await loadWeights(model.#engine, checkpoint, weights ?? defaultWeights(checkpoint))
       signal?.throwIfAborted()
     } catch (error) {
       model.dispose()

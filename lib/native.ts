@@ -13,7 +13,7 @@ export interface NativeEngineOptions {
   /** Compute threads, 0 = as many cores as the process may use. */
   threads: number
   precision: 'fp32' | 'fp64' | 'int8'
-  /** `''` = the best the CPU has; else reference, portable, avx2, avx512, avx512vnni. */
+  /** `''` = the best the CPU has; else reference, portable, avx2, avx512, avx512vnni, neon. */
   isa: string
 }
 
@@ -176,6 +176,10 @@ export interface NativeDebug {
   truncatedNormal(std: number, seed: number, count: number, u?: Float64Array): Float64Array
   /** Philox4x32-10: four words for (key, counter). */
   philox(key: [number, number], counter: [number, number, number, number]): Uint32Array
+  /** Steps for timeStep(). `batched`: the work grows with the batch; `training`: only a training takes this step. */
+  timedSteps(): { name: string; batched: boolean; training: boolean }[]
+  /** Times one step of the engine's backend at its shapes for `ms`, three runs at least; gflop of one, 0 = memory-bound. */
+  timeStep(engine: NativeEngine, step: string, batch: number, ms: number): Promise<{ gflop: number; ms: Float64Array }>
   /** Runs a throughput micro-benchmark of fused multiply-adds: GFLOP/s over `threads` threads. */
   peakFlops(threads: number, isa: string, ms: number): Promise<number>
 }

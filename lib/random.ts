@@ -71,7 +71,9 @@ export const purposes = {
   grid: 5,
   puzzle: 6,
   gridSplit: 7,
-  translation: 8,
+  validation: 8,
+  hint: 9,
+  translation: 10,
 } as const
 
 export type Purpose = keyof typeof purposes

@@ -1,7 +1,8 @@
 import { resolveRunConfig, resolveTrainOptions, type ModelConfig, type RunConfig, type TrainConfig } from './config.js'
-import { Dataset } from './dataset.js'
+import { Dataset, type Split } from './dataset.js'
 import { argumentError, rangeError } from './errors.js'
 import { checkDataset, type Weights } from './evaluate.js'
+import { validationGroups } from './loader.js'
 import { evalMetricNames } from './metrics.js'
 import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
 
@@ -51,8 +52,11 @@ export type TrainOptions = Partial<TrainConfig> & {
 export interface TrainPlan {
   train: TrainConfig
   run: RunConfig
-  checkpoint:
-    { dir: string; everySteps: number; keep: number; best: { set: string; metric: BestMetric } | undefined } | undefined
+  /** What evaluations score; nothing where there is no test split and nothing is held out. */
+  evaluation: { split: Split; groups?: readonly number[] } | undefined
+  /** The score that tells better from worse. */
+  best: { set: string; metric: BestMetric } | undefined
+  checkpoint: { dir: string; everySteps: number; keep: number } | undefined
   resume: string | false
   finalWeights: Weights
   signal: AbortSignal | undefined
@@ -62,9 +66,13 @@ type BestMetric = (typeof evalMetricNames)[number]
 
 const op = 'train'
 
-function readBest(value: unknown, dataset: Dataset): { set: string; metric: BestMetric } | undefined {
-  if (value === false || !dataset.splits.includes('test')) return undefined
-  const sets = dataset.sets('test').map(({ name }) => name)
+function readBest(
+  value: unknown,
+  dataset: Dataset,
+  split: Split | undefined,
+): { set: string; metric: BestMetric } | undefined {
+  if (value === false || split === undefined) return undefined
+  const sets = dataset.sets(split).map(({ name }) => name)
   const chosen = value ?? `${sets.includes('all') ? 'all' : sets[0]}/exact_accuracy`
   if (typeof chosen !== 'string')
     throw argumentError(`[${op}] expected checkpoint.best to be a string, got ${show(value)}`)
@@ -100,14 +108,27 @@ export function planTraining(dataset: Dataset, model: ModelConfig, options: Trai
   const weights = choiceOption(op, 'finalWeights', finalWeights, ['raw', 'ema'], 'raw')
   if (weights === 'ema' && train.ema === 0)
     throw argumentError(`[${op}] expected ema above 0 with finalWeights 'ema', got 0`)
+  const groups = train.validationGroups > 0 ? validationGroups(dataset, train.validationGroups, train.seed) : undefined
+  const evaluation: TrainPlan['evaluation'] = groups
+    ? { split: 'train', groups }
+    : dataset.splits.includes('test')
+      ? { split: 'test' }
+      : undefined
+  const best = readBest(checkpoint?.best, dataset, evaluation?.split)
+  if (train.earlyStopPatience > 0 && best === undefined) {
+    throw argumentError(
+      `[${op}] expected validationGroups or a test split, and a best score, with earlyStopPatience, got nothing to compare`,
+    )
+  }
   return {
     train,
+    evaluation,
+    best,
     run: resolveRunConfig({ dataPath: dataset.dir, ...run, ...(dir ? { checkpointPath: dir } : {}) }),
     checkpoint: checkpoint && {
       dir: dir!,
       everySteps: integerOption(op, 'checkpoint.everySteps', checkpoint.everySteps, 1, 2 ** 53, 0),
       keep: integerOption(op, 'checkpoint.keep', checkpoint.keep, 1, 2 ** 53, 3),
-      best: readBest(checkpoint.best, dataset),
     },
     resume: resume === false ? false : pathOption(op, 'resume', resume, false),
     finalWeights: weights,

@@ -32,7 +32,7 @@ export interface StepEvent {
   metrics: TrainMetrics
 }
 
-/** Scores of the test split. */
+/** Scores of the test split, or of the validation groups. */
 export interface EvalEvent {
   type: 'eval'
   step: number
@@ -56,8 +56,11 @@ export interface CheckpointEvent {
 export interface EndEvent {
   type: 'end'
   step: number
-  /** `completed`: the last step or the end of the data was reached; `stopped`: by stop(). */
-  reason: 'completed' | 'stopped'
+  /**
+   * `completed`: the last step or the end of the data was reached; `stopped`: by stop(); `early_stopped`: by
+   * `earlyStopPatience`, the best checkpoint being the one to use.
+   */
+  reason: 'completed' | 'stopped' | 'early_stopped'
   /** The last checkpoint saved or resumed, else null. */
   checkpoint: string | null
 }

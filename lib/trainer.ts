@@ -1,5 +1,12 @@
 import { performance } from 'node:perf_hooks'
-import { type Checkpoint, fillCheckpoint, loadTrainer, loadWeights, openCheckpoint } from './checkpoint.js'
+import {
+  type Checkpoint,
+  fillCheckpoint,
+  loadTrainer,
+  loadWeights,
+  openCheckpoint,
+  type Patience,
+} from './checkpoint.js'
 import type { Config, ModelConfig } from './config.js'
 import type { Batch, Dataset } from './dataset.js'
 import type { Engine } from './engine.js'
@@ -85,6 +92,7 @@ class Training {
   #evaluatedStep = -1
   #evaluation: EvalEvent | undefined
   #best: number | undefined
+  #patience: Patience = { best: null, since: 0 }
   #savedStep = -1
   #checkpoint: string | null = null
 
@@ -104,12 +112,13 @@ class Training {
     this.#folder = folder
     this.#datasetHash = datasetHash
     this.#vocabulary = dataset.vocabulary()
-    const { train } = plan
+    const { train, evaluation } = plan
     this.#loader = new TrainLoader(dataset, {
       batchSize: train.globalBatchSize,
       epochs: train.epochs,
       seed: train.seed,
       ...(train.epochsPerIter > 0 ? { epochsPerIter: train.epochsPerIter } : {}),
+      ...(evaluation?.groups ? { heldOut: evaluation.groups } : {}),
     })
     const { totalSteps } = this.#loader
     this.#evalSteps = train.evalEverySteps || Math.max(1, (totalSteps / train.epochs) * train.evalInterval)
@@ -124,6 +133,10 @@ class Training {
       while (this.#step < this.#lastStep) {
         if (this.#interrupted) {
           reason = 'stopped'
+          break
+        }
+        if (this.#stale) {
+          reason = 'early_stopped'
           break
         }
         const batch = this.#loader.next()
@@ -155,6 +168,11 @@ class Training {
     return this.#control.stopping || this.#plan.signal?.aborted === true
   }
 
+  get #stale(): boolean {
+    const { earlyStopPatience } = this.#plan.train
+    return earlyStopPatience > 0 && this.#patience.since >= earlyStopPatience
+  }
+
   /** Whether the evaluation of this step is due but was not finished. */
   get #evaluationPending(): boolean {
     return this.#evaluationDue() && this.#evaluatedStep !== this.#step
@@ -175,6 +193,7 @@ class Training {
       this.#savedStep = record.evaluationPending ? -1 : record.step
       this.#evaluatedStep = record.evaluationPending ? -1 : record.step
       this.#checkpoint = resumed.dir
+      this.#patience = record.patience
       await this.#restoreBest()
     }
     this.#target.setVocabulary(this.#vocabulary)
@@ -255,18 +274,23 @@ class Training {
   }
 
   #evaluationDue(): boolean {
-    if (!this.#dataset.splits.includes('test')) return false
-    if (this.#step === this.#lastStep) return true
+    if (!this.#plan.evaluation) return false
+    return this.#step === this.#lastStep || this.#evaluationScheduled()
+  }
+
+  /** Whether it is due wherever the run ends. */
+  #evaluationScheduled(): boolean {
     return Math.floor(this.#step / this.#evalSteps) > Math.floor((this.#step - 1) / this.#evalSteps)
   }
 
-  /** Scores the test split, unless it is interrupted. */
+  /** Scores the test split or the validation groups, unless it is interrupted. */
   async #evaluate(): Promise<void> {
-    if (!this.#dataset.splits.includes('test')) return
+    const { evaluation } = this.#plan
+    if (!evaluation) return
     const interrupted = new Error('evaluation interrupted')
     const scores = (weights: Weights) =>
       evaluateSets(this.#engine, this.#target.model, this.#dataset, weights, {
-        split: 'test',
+        ...evaluation,
         batchSize: this.#plan.train.globalBatchSize,
         maxExamples: this.#plan.train.evalMaxExamples,
         segments: this.#target.model.haltMaxSegments,
@@ -285,6 +309,12 @@ class Training {
       throw error
     }
     this.#evaluatedStep = this.#step
+    if (this.#evaluationScheduled()) {
+      const score = this.#score(this.#evaluation)
+      const { best, since } = this.#patience
+      const better = score !== undefined && (best === null || score > best)
+      this.#patience = better ? { best: score, since: 0 } : { best, since: since + 1 }
+    }
     this.#emit(this.#evaluation)
   }
 
@@ -302,6 +332,7 @@ class Training {
           loader: this.#loader.state(),
           datasetHash: this.#datasetHash,
           evaluationPending: this.#evaluationPending,
+          patience: this.#patience,
         },
         evaluation,
         vocabulary: this.#vocabulary,
@@ -321,7 +352,7 @@ class Training {
 
   /** The value that decides which checkpoint is best, higher being better. */
   #score(evaluation: { sets: EvalSets; emaSets?: EvalSets }): number | undefined {
-    const best = this.#plan.checkpoint?.best
+    const { best } = this.#plan
     const value = best && (evaluation.emaSets ?? evaluation.sets)[best.set]?.[best.metric]
     if (value === undefined || value === null) return undefined
     return best!.metric.endsWith('accuracy') ? value : -value

@@ -35,7 +35,8 @@ inline int64_t code_place(int64_t in, int64_t column, int64_t p) { return column
 
 /// sum += x W^T for kRows rows of x, x_row codes apart.
 template <int kRows>
-inline void multiply_tile(int64_t in, const Code* x, int64_t x_row, const WeightCode* codes, IntVec (&sum)[kRows][2]) {
+inline void multiply_tile(int64_t in, const Code* x, int64_t x_row, const WeightCode* codes, const WeightCode*,
+                          IntVec (&sum)[kRows][2]) {
   for (int64_t column = 0; column < 2 * kLanes; ++column, codes += padded_depth(in))
     for (int i = 0; i < kRows; ++i) {
       int32_t total = 0;

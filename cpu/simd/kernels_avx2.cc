@@ -10,6 +10,7 @@ namespace {
 #include "cpu/simd/vector_avx2.inc"
 
 constexpr int64_t kTile = 6;  // 6 x 2 accumulators, 2 columns of B, 1 broadcast of A
+constexpr int kChains = 12;   // two units times a latency of at most six cycles
 constexpr const char* kIsa = "avx2";
 
 }  // namespace

@@ -10,6 +10,7 @@ namespace {
 #include "cpu/simd/vector_avx512.inc"
 
 constexpr int64_t kTile = 12;  // 12 x 2 accumulators, 2 columns of B, 1 broadcast of A
+constexpr int kChains = 12;    // two units times a latency of at most six cycles
 constexpr const char* kIsa = "avx512";
 
 }  // namespace

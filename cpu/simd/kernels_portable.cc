@@ -11,6 +11,7 @@ namespace {
 #include "cpu/simd/vector_portable.inc"
 
 constexpr int64_t kTile = 4;  // 4 x 2 accumulators, 2 columns of B, 1 broadcast of A, 1 product: fits 16 registers
+constexpr int kChains = 12;   // two units times a latency of at most six cycles
 constexpr const char* kIsa = "portable";
 
 }  // namespace

@@ -10,6 +10,7 @@ import { Interrupts } from './signals.js'
 
 interface SudokuOptions extends BuildCommandOptions {
   numAug: number
+  hints?: boolean
   subsampleSize?: number
   minDifficulty?: number
   generate?: number
@@ -31,7 +32,8 @@ async function runBuild(
   const { buildGeneratedSudoku, buildSudokuFromCsv } = await import('../sudoku/build.js')
   const { out, seed, numAug, force, subsampleSize, minDifficulty, generate, grids } = options
   const phases = new Phases()
-  const common = { outDir: out, seed, numAug, force: force ?? false, signal, onProgress: phases.show }
+  const hints = options.hints ?? false
+  const common = { outDir: out, seed, numAug, hints, force: force ?? false, signal, onProgress: phases.show }
   try {
     if (source !== undefined) {
       return await buildSudokuFromCsv({
@@ -82,6 +84,7 @@ function sudokuCommand(): Command {
     )
     .argument('[csv]', 'CSV file, or folder with train.csv and test.csv')
     .addOption(integerOption('--num-aug <n>', 'augmented versions of each training puzzle', 0).default(0))
+    .option('--hints', 'add an easier twin of each training example, some of its empty cells filled in')
     .addOption(integerOption('--subsample-size <n>', 'training puzzles to draw (default: all)'))
     .addOption(integerOption('--min-difficulty <n>', 'least rating of the puzzles taken (default: all)', 0))
     .addOption(integerOption('--generate <n>', 'random training puzzles to make instead of reading a CSV'))

@@ -14,6 +14,7 @@ import { readSafetensors } from '../safetensors.js'
 import type { Vocabulary } from '../vocabulary.js'
 import { scoreTable } from './eval.js'
 import { loading } from './exit.js'
+import { puzzleFileKinds } from './inspect-puzzles.js'
 import { integerOption } from './options.js'
 import { formatCount, print, printJson } from './output.js'
 import { type TaskFormat, taskFormat } from './task-format.js'
@@ -220,7 +221,7 @@ async function inspectArc(path: string): Promise<Finding> {
 }
 
 /** Something that can be inspected. */
-interface Kind {
+export interface Kind {
   /** Whether a path looks like it; `names` are the entries of a folder. */
   fits: (path: string, names: ReadonlySet<string> | undefined) => boolean
   inspect: (path: string, examples: number, render: RenderOptions) => Promise<Finding>
@@ -238,6 +239,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   safetensors: { fits: (path, names) => !names && path.endsWith('.safetensors'), inspect: inspectTensors },
   npy: { fits: (path, names) => !names && path.endsWith('.npy'), inspect: inspectArray },
   arc: { fits: (path, names) => !names && /\.json(\.gz)?$/i.test(path), inspect: inspectArc },
+  ...puzzleFileKinds,
 }
 
 /** The kind asked for, or the one that a path looks like. */
@@ -249,7 +251,7 @@ function kindOf(path: string, as: string | undefined): Kind {
   if (kind !== undefined && got !== 'nothing') return kind
   throw new HRMError(
     'ERR_HRM_DATASET',
-    `[inspect] expected a checkpoint, run or dataset folder, or a .npy, .safetensors or .json file, got ${got} at ${path}; check the path`,
+    `[inspect] expected a checkpoint, run or dataset folder, or a .npy, .safetensors, .json, .jsonl or .csv file, got ${got} at ${path}; check the path or say what it is with --as`,
     { path },
   )
 }
@@ -258,7 +260,8 @@ function kindOf(path: string, as: string | undefined): Kind {
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description(
-      'Shows what a checkpoint or run folder, a dataset folder, a .npy or a .safetensors file or a JSON file of ARC tasks holds.',
+      'Shows what a checkpoint or run folder, a dataset folder, a .npy or .safetensors file, a JSON file of ARC tasks or a ' +
+        'file of Sudokus, mazes or own pairs holds. Files are read whole; exit 3 where one is malformed.',
     )
     .argument('<path>', 'folder or file')
     .addOption(integerOption('--examples <n>', 'examples drawn of each set of a dataset', 0).default(2))

@@ -31,8 +31,12 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'show what a checkpoint, dataset, .npy or .safetensors file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
+  convert: {
+    summary: 'convert a checkpoint into another format',
+    load: async () => (await import('./convert.js')).convertCommand(),
+  },
   bench: {
-    summary: 'time segments and training steps (in a checkout)',
+    summary: 'time kernels, solving and training on this machine',
     load: async () => (await import('./bench.js')).benchCommand(),
   },
   doctor: {

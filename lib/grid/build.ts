@@ -9,7 +9,8 @@ import { RandomStream } from '../random.js'
 import { lineError } from '../text-blocks.js'
 import { maxTokens, type Value, type Vocabulary } from '../vocabulary.js'
 import { type Augmentation, augmented, noAugmentation } from './augment.js'
-import { type GridPair, readGridPairs } from './read.js'
+import { readGridPairs } from './read.js'
+import { type GridSurvey, type PlacedPair, surveyPairs } from './survey.js'
 import { gridToTokens, tokensByValue } from './tokens.js'
 
 const op = 'grid'
@@ -31,26 +32,8 @@ export interface GridBuildResult extends BuildResult {
   vocabulary: Vocabulary
 }
 
-/** What a first reading of all files finds. */
-interface Survey {
-  form: Vocabulary['form']
-  rows: number
-  columns: number
-  values: Set<Value>
-  /** Size of all outputs, while they are alike. */
-  outputSize: readonly [number, number] | undefined
-  /** Whether every output has the size of its input. */
-  sameSize: boolean
-  /** Pairs that go to a split, and of those for training how many do not name it. */
-  pairs: Record<Split, number>
-  unnamed: number
-}
-
 /** The files' pairs with the split each goes to, in order. */
-async function* readAll(
-  { sources, signal, onProgress }: GridBuildOptions,
-  phase: string,
-): AsyncGenerator<GridPair & { path: string; place: Split; named: boolean }> {
+async function* readAll({ sources, signal, onProgress }: GridBuildOptions, phase: string): AsyncGenerator<PlacedPair> {
   for (const path of sources) {
     if (!existsSync(path)) {
       throw new HRMError(
@@ -70,34 +53,8 @@ async function* readAll(
   }
 }
 
-async function survey(options: GridBuildOptions): Promise<Survey> {
-  let found: Survey | undefined
-  for await (const { path, line, input, output, place, named } of readAll(options, 'survey')) {
-    const size = [output.rows.length, output.rows[0]!.length] as const
-    found ??= {
-      form: input.form,
-      rows: 0,
-      columns: 0,
-      values: new Set(),
-      outputSize: size,
-      sameSize: true,
-      pairs: { train: 0, test: 0 },
-      unnamed: 0,
-    }
-    if (input.form !== found.form)
-      throw lineError(op, path, line, `a ${found.form} as in the first pair`, `a ${input.form}`)
-    if (found.outputSize?.some((extent, axis) => extent !== size[axis])) found.outputSize = undefined
-    found.sameSize &&= input.rows.length === size[0] && input.rows[0]!.length === size[1]
-    for (const { rows } of [input, output]) {
-      found.rows = Math.max(found.rows, rows.length)
-      found.columns = Math.max(found.columns, rows[0]!.length)
-      for (const row of rows) for (const value of row) found.values.add(value)
-    }
-    if (found.values.size >= maxTokens)
-      throw lineError(op, path, line, `fewer than ${maxTokens} different values`, `${found.values.size} up to here`)
-    found.pairs[place]++
-    if (!named) found.unnamed++
-  }
+async function survey(options: GridBuildOptions): Promise<GridSurvey> {
+  const found = await surveyPairs(op, readAll(options, 'survey'))
   if (found !== undefined) return found
   const path = options.sources.join(', ')
   throw new HRMError('ERR_HRM_DATASET', `[${op}] expected at least one pair, got none in ${path}; do check the file`, {
@@ -112,7 +69,10 @@ function inOrder(values: ReadonlySet<Value>): Value[] {
   return [...numbers, ...texts.toSorted((a, b) => (a < b ? -1 : 1))]
 }
 
-function makeVocabulary({ form, rows, columns, values, outputSize, sameSize }: Survey, dihedral: boolean): Vocabulary {
+function makeVocabulary(
+  { form, rows, columns, values, outputSize, sameSize }: GridSurvey,
+  dihedral: boolean,
+): Vocabulary {
   if (dihedral && form === 'sequence')
     throw rangeError(`[${op}] expected grids for rotations and reflections, got sequences; do leave dihedral out`)
   const side = Math.max(rows, columns)
@@ -143,7 +103,7 @@ function tokensNamed(vocabulary: Vocabulary, permute: GridBuildOptions['permute'
 }
 
 /** Numbers of the unnamed pairs that are held out. */
-function heldOut({ pairs, unnamed }: Survey, val: number, seed: number): ReadonlySet<number> {
+function heldOut({ pairs, unnamed }: GridSurvey, val: number, seed: number): ReadonlySet<number> {
   if (val === 0) return new Set()
   if (!(val > 0 && val < 1)) throw rangeError(`[${op}] expected val to be a share from 0 to below 1, got ${val}`)
   if (pairs.test > 0) {

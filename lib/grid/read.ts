@@ -1,7 +1,7 @@
 import { csvError, type CsvForm, readCsv } from '../csv.js'
 import type { Split } from '../dataset-files.js'
 import type { HRMError } from '../errors.js'
-import { parseStrictJson, type StrictJson } from '../strict-json.js'
+import { JsonReader, type StrictJson } from '../strict-json.js'
 import { lineError, readTextBlocks } from '../text-blocks.js'
 import { type Grid, gridFromJson } from './grid.js'
 
@@ -24,6 +24,8 @@ const form: CsvForm = {
   optional: ['split'],
   maxRowBytes: MAX_LINE_BYTES,
 }
+
+const fieldNames: ReadonlySet<string> = new Set(['input', 'output', 'split'])
 
 const splits = new Map<StrictJson | undefined, Split | undefined>([
   [undefined, undefined],
@@ -51,19 +53,34 @@ function readPair(line: number, get: (name: string) => StrictJson | undefined, f
   return { line, input, output, split: splits.get(split) }
 }
 
-function parseJson(text: string, fail: Fail): StrictJson {
+/** The first value of a text and nothing else, as `read` takes it. */
+function parseJson<T>(text: string, fail: Fail, read: (reader: JsonReader) => T): T {
   try {
-    return parseStrictJson(text)
+    const reader = new JsonReader(text)
+    const value = read(reader)
+    reader.end()
+    return value
   } catch (error) {
     throw fail('JSON', (error as Error).message)
   }
 }
 
-/** The object of a line of JSON. */
-function readObject(text: string, fail: Fail): ReadonlyMap<string, StrictJson> {
-  const json = parseJson(text, fail)
-  if (json instanceof Map) return json
-  throw fail('an object {"input": …, "output": …}', Array.isArray(json) ? 'a list' : JSON.stringify(json))
+/** The fields of a line of JSON that are used; others are passed over. */
+function readFields(text: string, fail: Fail): ReadonlyMap<string, StrictJson> {
+  const fields = new Map<string, StrictJson>()
+  const isObject = parseJson(text, fail, (reader) => {
+    if (reader.peek() !== '{') {
+      reader.skip()
+      return false
+    }
+    reader.object((key) => {
+      if (fieldNames.has(key)) fields.set(key, reader.value())
+      else reader.skip()
+    })
+    return true
+  })
+  if (isObject) return fields
+  throw fail('an object {"input": …, "output": …}', text.trim().startsWith('[') ? 'a list' : text.trim())
 }
 
 async function* readJsonLines(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<GridPair> {
@@ -74,8 +91,8 @@ async function* readJsonLines(path: string, onBytes?: (bytes: number) => void): 
       const number = line++
       if (text.trim() === '') continue
       const fail: Fail = (expected, got) => lineError('grid', path, number, expected, got)
-      const object = readObject(text, fail)
-      yield readPair(number, (name) => object.get(name), fail)
+      const fields = readFields(text, fail)
+      yield readPair(number, (name) => fields.get(name), fail)
     }
     onBytes?.(block.bytesRead)
   }
@@ -85,7 +102,8 @@ async function* readCsvPairs(path: string, onBytes?: (bytes: number) => void): A
   for await (const { line, fields } of readCsv(path, form, onBytes)) {
     const fail: Fail = (expected, got) => csvError(path, line, expected, got)
     // Only lists are JSON here; anything else is a text, also what looks like a number.
-    const cell = (text: string | undefined) => (text?.startsWith('[') ? parseJson(text, fail) : text)
+    const cell = (text: string | undefined) =>
+      text?.startsWith('[') ? parseJson(text, fail, (reader) => reader.value()) : text
     const [input, output, split] = fields
     const values: Record<string, StrictJson | undefined> = { input: cell(input), output: cell(output), split }
     yield readPair(line, (name) => values[name], fail)
@@ -97,8 +115,13 @@ async function* readCsvPairs(path: string, onBytes?: (bytes: number) => void): A
  * JSON `{"input": …, "output": …}`. Further keys and columns are ignored, but for `split`.
  *
  * @param onBytes - called with the bytes read so far when there are more
+ * @param format - @default by the name of the file
  * @throws HRMError ERR_HRM_DATASET naming file and line; ERR_HRM_IO
  */
-export function readGridPairs(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<GridPair> {
-  return path.toLowerCase().endsWith('.csv') ? readCsvPairs(path, onBytes) : readJsonLines(path, onBytes)
+export function readGridPairs(
+  path: string,
+  onBytes?: (bytes: number) => void,
+  format: 'csv' | 'jsonl' = path.toLowerCase().endsWith('.csv') ? 'csv' : 'jsonl',
+): AsyncGenerator<GridPair> {
+  return format === 'csv' ? readCsvPairs(path, onBytes) : readJsonLines(path, onBytes)
 }

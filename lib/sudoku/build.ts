@@ -26,6 +26,12 @@ const op = 'sudoku'
 interface SudokuBuildOptions extends BuildOptions {
   /** Augmented versions of each training puzzle besides itself. */
   numAug: number
+  /**
+   * Adds an easier twin of each training example to its group: some of the empty cells, at least one and never all, are
+   * filled in. Source: Augmented HRM (arXiv 2601.10679), data mixing.
+   * @default false
+   */
+  hints?: boolean
 }
 
 export interface CsvBuildOptions extends SudokuBuildOptions {
@@ -72,26 +78,29 @@ class GroupWriter {
   readonly #size: SudokuSize
   readonly #numAug: number
   readonly #seed: number
+  readonly #hints: boolean
   /** Whether an augmented solution may be used. */
   readonly #accepts: (solution: Uint8Array) => boolean
   #groups = 0
 
+  /** Augmentations and hints are for the training split only. */
   constructor(
     writer: SplitWriter,
+    split: Split,
     size: SudokuSize,
-    numAug: number,
-    seed: number,
+    { numAug, hints = false, seed }: SudokuBuildOptions,
     accepts: (solution: Uint8Array) => boolean = () => true,
   ) {
     this.#writer = writer
     this.#size = size
-    this.#numAug = numAug
+    this.#numAug = split === 'train' ? numAug : 0
+    this.#hints = split === 'train' && hints
     this.#seed = seed
     this.#accepts = accepts
   }
 
   write({ puzzle, solution }: SudokuPuzzle): void {
-    this.#example(puzzle, solution)
+    this.#variant(puzzle, solution, 0)
     const random = new RandomStream(this.#seed, 'augmentation', this.#groups)
     for (let copy = 0; copy < this.#numAug; copy++) {
       let symmetry = randomSymmetry(this.#size, random)
@@ -104,10 +113,22 @@ class GroupWriter {
         symmetry = randomSymmetry(this.#size, random)
         augmented = applySymmetry(this.#size, symmetry, solution)
       }
-      this.#example(applySymmetry(this.#size, symmetry, puzzle), augmented)
+      this.#variant(applySymmetry(this.#size, symmetry, puzzle), augmented, copy + 1)
     }
     this.#writer.endGroup()
     this.#groups++
+  }
+
+  #variant(puzzle: Uint8Array, solution: Uint8Array, index: number): void {
+    this.#example(puzzle, solution)
+    if (!this.#hints) return
+    const blanks = Array.from(puzzle.keys()).filter((cell) => puzzle[cell] === 0)
+    if (blanks.length < 2) return
+    const random = new RandomStream(this.#seed, 'hint', this.#groups * (this.#numAug + 1) + index)
+    const easier = puzzle.slice()
+    for (const at of random.sample(blanks.length, 1 + random.nextBelow(blanks.length - 1)))
+      easier[blanks[at]!] = solution[blanks[at]!]!
+    this.#example(easier, solution)
   }
 
   #example(puzzle: Uint8Array, solution: Uint8Array): void {
@@ -165,7 +186,7 @@ export async function buildSudokuFromCsv(options: CsvBuildOptions): Promise<Sudo
         yield row
       }
     }
-    const groups = new GroupWriter(writer, 9, split === 'train' ? options.numAug : 0, seed)
+    const groups = new GroupWriter(writer, split, 9, options)
     let written = 0
     if (split === 'train' && subsampleSize !== undefined) {
       const drawn = await subsample(rows(), subsampleSize, seed)
@@ -236,7 +257,7 @@ export async function buildGeneratedSudoku(options: GeneratedBuildOptions): Prom
     const choices = grids?.[split]
     const accepts =
       trainGrids === undefined ? undefined : (solution: Uint8Array): boolean => trainGrids.has(gridKey(solution))
-    const groups = new GroupWriter(writer, size, split === 'train' ? options.numAug : 0, seed, accepts)
+    const groups = new GroupWriter(writer, split, size, options, accepts)
     for (let done = 0; done < total;) {
       let redraws = 0
       let made: SudokuPuzzle

@@ -42,6 +42,16 @@ t.test('a trained checkpoint can be scored, used and inspected', async (t) => {
     t.ok(result.sets.all.steps >= 1 && result.sets.all.steps <= 3)
   })
 
+  await t.test('eval and solve take --precision int8, and refuse what is no precision', async (t) => {
+    const { code, stdout, stderr } = await hrm(['eval', 'run', 'data', '--precision', 'int8', '--json'], { cwd })
+    t.equal(code, 0, stderr)
+    t.match(stderr, /run on cpu \w+ int8, /)
+    t.match(lastJson(stdout), { sets: { all: { count: 9 } } })
+    const solved = await hrm(['solve', 'run', '--puzzle', first, '--precision', 'int8'], { cwd })
+    t.match(solved, { code: 0, stdout: /^\S{16}\n$/ })
+    t.match(await hrm(['solve', 'run', '--puzzle', first, '--precision', 'fp8'], { cwd }), { code: 2, stderr: /fp32/ })
+  })
+
   await t.test('eval exits 6 below --min-exact, 3 for what it cannot read', async (t) => {
     t.match(await hrm(['eval', 'run', 'data', '--min-exact', '1'], { cwd }), {
       code: 6,

@@ -111,7 +111,7 @@ test('texts are sequences of characters, with line feeds grids; a CSV holds text
     'a.csv': `\ufeffid,input,output,split\r\n1, ab,"b,a",train\r\n2,"[1, ""x""]","[3,4]",val\r\n`,
     'b.csv': 'input,output\n"ab\ncd","ba\ndc"',
     'c.jsonl':
-      '{"input":"AB C","output":"C BA","id":{"__proto__":[1]},"more":null}\r\n\r\n  {"input":"é","output":"😀"}',
+      '\ufeff{"input":"AB C","output":"C BA","id":{"__proto__":[1]},"more":null}\r\n\r\n  {"input":"é","output":"😀"}',
   })
   const a = await readAll(join(dir, 'a.csv'))
   t.same(

@@ -253,6 +253,7 @@ test('CSV with byte order mark, CRLF, quotes, other columns and no final newline
   const solved = [' Soo', ' ##o', '##Go', '    '].join('')
   const files: Record<string, [string, number[]]> = {
     bom: [`\ufeff${csv([question, answer])}`, [2]],
+    quotedBom: [`\ufeff"source","question","answer"\nx,${question},${answer}\n`, [2]],
     crlf: [csv([question, answer], [spaced, marked]).replaceAll('\n', '\r\n'), [2, 3]],
     quoted: [`"source","question","answer"\n"two\nlines","${question}","${answer}"`, [3]],
     order: [`answer,extra,question\n${solved},,${outer}`, [2]],

@@ -430,6 +430,34 @@ test('no 6×6 puzzle is a symmetric twin of another, and twins in another file a
   t.ok(again.leaks!.leaked > 0)
 })
 
+test('hints add an easier twin of each training example to its group', async (t) => {
+  const dir = t.testdir()
+  const plan = { numAug: 2, holes: 8, trainPuzzles: 20 }
+  await generated(join(dir, 'plain'), plan)
+  await generated(join(dir, 'hints'), { ...plan, hints: true })
+  const plain = await Dataset.open(join(dir, 'plain'))
+  const mixed = await Dataset.open(join(dir, 'hints'))
+  t.teardown(() => [plain, mixed].forEach((dataset) => dataset.close()))
+  const [before, after] = [plain.sets('train')[0]!, mixed.sets('train')[0]!]
+  t.equal(after.numExamples, 2 * before.numExamples)
+  t.equal(after.numGroups, before.numGroups)
+  const filled = new Set<number>()
+  for (let index = 0; index < before.numExamples; index++) {
+    const original = plain.example('train', 'all', index)
+    t.same(mixed.example('train', 'all', 2 * index).inputs, original.inputs)
+    const twin = mixed.example('train', 'all', 2 * index + 1)
+    t.same(twin.labels, original.labels)
+    const changed = [...original.inputs.keys()].filter((cell) => twin.inputs[cell] !== original.inputs[cell])
+    t.ok(changed.every((cell) => original.inputs[cell] === 1 && twin.inputs[cell] === twin.labels[cell]))
+    filled.add(changed.length)
+  }
+  t.same(
+    [...filled].toSorted((a, b) => a - b),
+    [1, 2, 3, 4, 5, 6, 7],
+  )
+  t.same(mixed.sets('test')[0]!.numExamples, plain.sets('test')[0]!.numExamples)
+})
+
 test('test puzzles depend on the seed and their number alone', async (t) => {
   const dir = t.testdir()
   await generated(join(dir, 'a'), { trainPuzzles: 10 })

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
 import { resolveModelConfig } from '#dist/config.js'
@@ -44,8 +44,10 @@ test('an int8 model solves close to the fp32 one, on every instruction set', asy
 test('an int8 model is refused training, and goes on solving', async (t) => {
   const data = await tinyDataset(t)
   const model = await create(t)
-  const run = model.train(data, { ...recipe, checkpoint: { dir: join(t.testdirName, 'run') } })
+  const dir = join(t.testdirName, 'run')
+  const run = model.train(data, { ...recipe, checkpoint: { dir } })
   t.match(await rejection(run.done()), { code: 'ERR_HRM_CONFIG', message: /int8/ })
+  t.notOk(existsSync(dir), 'no run folder is begun')
   t.equal((await model.solve(examples(1)[0]!)).tokens.length, tiny.seqLen)
   const { sets } = await model.evaluate(data)
   t.equal(sets['all']?.count, 7)

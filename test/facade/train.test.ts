@@ -1,5 +1,7 @@
 import { test } from 'tap'
-import { HRM, type StepEvent, type TrainEvent } from '#dist/index.js'
+import { join } from 'node:path'
+import { HRM, type EvalEvent, type StepEvent, type TrainEvent } from '#dist/index.js'
+import { TrainLoader, validationGroups } from '#dist/loader.js'
 import { examples, recipe, rejection, tiny, tinyDataset } from './fixtures.js'
 
 async function collect(run: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {
@@ -202,4 +204,55 @@ test('a halt-only model learns without a continue target and halts where q_halt 
   }
   t.same(new Set(await halts(40)), new Set([tiny.haltMaxSegments]), 'early on q_halt is below 0')
   t.same(new Set(await halts(60)), new Set([1]), 'once it answers at once, it halts at once')
+})
+
+test('validation groups are scored instead of the test split and never trained on', async (t) => {
+  const data = await tinyDataset(t, { train: 24, test: 7 })
+  const heldOut = validationGroups(data, 5, 3)
+  t.equal(new Set(heldOut).size, 5)
+  t.strictSame(validationGroups(data, 5, 3), heldOut)
+  t.notSame(validationGroups(data, 5, 4), heldOut)
+  t.throws(() => validationGroups(data, 24, 3), { code: 'ERR_HRM_ARGUMENT' })
+  const inputs = examples(24).map((row) => row.join())
+  const loader = new TrainLoader(data, { batchSize: 1, epochs: 2, seed: 0, heldOut })
+  const drawn = new Set<number>()
+  for (let batch = loader.next(); batch; batch = loader.next()) drawn.add(inputs.indexOf(batch.inputs.join()))
+  t.same(
+    [...drawn].toSorted((a, b) => a - b),
+    Array.from({ length: 24 }, (_, group) => group).filter((group) => !heldOut.includes(group)),
+  )
+  t.equal(loader.totalSteps, 38)
+
+  await using model = await HRM.create(tiny)
+  const events = await collect(model.train(data, { ...recipe, validationGroups: 5, evalEverySteps: 10 }))
+  const evals = events.filter((event): event is EvalEvent => event.type === 'eval')
+  t.ok(evals.length > 0)
+  for (const { sets } of evals) t.equal(sets['all']!.count, 5)
+})
+
+test('a run ends early once evaluations no longer get better, also when it was resumed meanwhile', async (t) => {
+  const data = await tinyDataset(t, { train: 24, test: 7 })
+  // Without a learning rate nothing gets better after the first evaluation.
+  const plan = { ...recipe, epochs: 100, lr: 0, puzzleEmbLr: 0, evalEverySteps: 5, earlyStopPatience: 3 }
+  const whole = join(t.testdirName, 'whole')
+  {
+    await using model = await HRM.create(tiny, { seed: 1 })
+    const events = await collect(model.train(data, { ...plan, checkpoint: { dir: whole } }))
+    t.match(events.at(-1), { type: 'end', step: 20, reason: 'early_stopped' })
+    t.same(
+      events.flatMap((event) => (event.type === 'checkpoint' ? [event.best] : [])),
+      [true, false, false, false],
+    )
+  }
+  const cut = join(t.testdirName, 'cut')
+  await using model = await HRM.create(tiny, { seed: 1 })
+  await collect(model.train(data, { ...plan, maxSteps: 11, checkpoint: { dir: cut } }))
+  const events = await collect(model.train(data, { ...plan, checkpoint: { dir: cut }, resume: 'auto' }))
+  t.match(events.at(-1), { type: 'end', reason: 'early_stopped' })
+  t.ok(steps(events).length < 10)
+
+  await t.rejects(model.train(await tinyDataset(t, { test: 0, name: 'untested' }), plan).done(), {
+    code: 'ERR_HRM_ARGUMENT',
+    message: /validationGroups or a test split/,
+  })
 })

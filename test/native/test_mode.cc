@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <numeric>
 
 #include "test/native/backends.h"
@@ -110,12 +111,15 @@ void compare_rows(const OpCase& op, Backend& backend, Report& report) {
 }
 
 /// The same bits whatever the number of threads.
-void compare_threads(const OpCase& op, Backend& one_thread, Backend& three_threads, Report& report) {
+void compare_threads(const OpCase& op, Backend& one_thread, const std::vector<std::unique_ptr<Backend>>& more_threads,
+                     Report& report) {
   const auto expected = results_of(op, one_thread, first_rows(op.batch));
-  const auto actual = results_of(op, three_threads, first_rows(op.batch));
   size_t different = 0;
-  for (size_t i = 0; i < expected.size(); ++i)
-    different += different_bits(expected[i].values, actual[i].values, expected[i].values.size(), {0});
+  for (const auto& backend : more_threads) {
+    const auto actual = results_of(op, *backend, first_rows(op.batch));
+    for (size_t i = 0; i < expected.size(); ++i)
+      different += different_bits(expected[i].values, actual[i].values, expected[i].values.size(), {0});
+  }
   report.check(op.name + " threads", static_cast<double>(different), 0);
 }
 
@@ -126,13 +130,15 @@ void run_test(const Options& options, Report& report) {
   const bool int8 = is_int8(options.backend);
   const std::string reference = int8 ? "int8-reference-f" : "reference-f";
   const auto naive = make_backend(reference + "32", 1), exact = make_backend(reference + "64", 1);
-  const auto one_thread = make_backend(options.backend, 1), three_threads = make_backend(options.backend, 3);
+  const auto one_thread = make_backend(options.backend, 1);
+  std::vector<std::unique_ptr<Backend>> more_threads;
+  for (const int threads : {2, 3, 4}) more_threads.push_back(make_backend(options.backend, threads));
   for (const OpCase& op : op_cases()) {
     if (!op.test || !report.selects(op.name) || (int8 && needs_tape(op))) continue;
     const bool quantised = int8 && op.name.starts_with("block_forward");
     compare(op, *backend, *naive, *exact, quantised ? kCodeStep : 0, report);
     compare_rows(op, *backend, report);
-    compare_threads(op, *one_thread, *three_threads, report);
+    compare_threads(op, *one_thread, more_threads, report);
   }
 }
 
