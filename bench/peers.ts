@@ -16,7 +16,7 @@ import {
   type OnnxContestant,
   randomExamples,
 } from './contestants.js'
-import { flops } from '#dist/bench/flops.js'
+import { flops } from '#dist/flops.js'
 import { installOnnxRuntime, openOnnxSession } from './onnxruntime.js'
 import { exportError, makePeerModel, openPeerEngine } from './peer-model.js'
 import { smallModels } from './small-models.js'
@@ -233,7 +233,7 @@ if (!options.check) {
     const result = { type: 'result', date, commit, command, machine, cases: rows }
     const folder = fileURLToPath(new URL('../../bench/results/', import.meta.url))
     mkdirSync(folder, { recursive: true })
-    writeFileSync(`${folder}peers-${date}.json`, `${JSON.stringify(result, null, 2)}\n`)
+    writeFileSync(`${folder}peers-${date}.json`, `${JSON.stringify(result)}\n`)
     console.log(JSON.stringify(result))
   }
 }

@@ -65,6 +65,7 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
   object.Set("qContinue", to_js(env, result.q_continue));
   object.Set("steps", to_js(env, result.steps));
   if (!result.row_stats.empty()) object.Set("rowStats", to_js(env, result.row_stats));
+  if (!result.residual.empty()) object.Set("residual", to_js(env, result.residual));
   return object;
 }
 

@@ -1,5 +1,7 @@
 #include "binding/session.h"
 
+#include <cmath>
+
 #include "binding/addon_data.h"
 #include "binding/convert.h"
 #include "binding/results.h"
@@ -31,6 +33,22 @@ void SessionObject::throw_if_closed(const char* operation) const {
     throw Error("ERR_HRM_DISPOSED", std::string("[") + operation + "] expected an open session, got a closed one");
 }
 
+/// Three words per row: low and high half of the seed, run.
+static std::vector<StartNoise> read_noise(const Argument& noise) {
+  const std::vector<double> sigmas = noise.field("sigmas").float64s();
+  const Argument keys = noise.field("keys");
+  const std::vector<int32_t> words = keys.int32s();
+  if (words.size() != 3 * sigmas.size()) keys.out_of_range("three words for each of sigmas");
+  std::vector<StartNoise> rows;
+  for (size_t b = 0; b < sigmas.size(); ++b) {
+    const double sigma = sigmas[b];
+    if (!(sigma >= 0 && std::isfinite(sigma))) noise.field("sigmas").out_of_range("finite numbers from 0");
+    const auto word = [&](size_t i) { return static_cast<uint32_t>(words[3 * b + i]); };
+    rows.push_back({.sigma = sigma, .seed = uint64_t{word(1)} << 32 | word(0), .run = word(2)});
+  }
+  return rows;
+}
+
 static SegmentRequest read_request(const Argument& options) {
   SegmentRequest request;
   request.rows = options.field("rows").integer(1, kMaxRows);
@@ -43,6 +61,8 @@ static SegmentRequest read_request(const Argument& options) {
     if (request.batch.labels.empty()) labels.out_of_range("rows * seqLen labels, or undefined");
   }
   if (const Argument keep = options.field("keep"); keep.given()) request.keep = keep.int32s();
+  if (const Argument noise = options.field("noise"); noise.given()) request.noise = read_noise(noise);
+  if (const Argument residual = options.field("residual"); residual.given()) request.residual = residual.boolean();
   return request;
 }
 

@@ -1,8 +1,13 @@
 #include "core/carry.h"
 
+#include <array>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
+#include "core/initialiser.h"
+#include "core/philox.h"
+#include "core/real_values.h"
 
 namespace hrm {
 
@@ -31,6 +36,23 @@ void Carry::replace_halted(const Batch& next, int64_t batch) {
   replace(next.inputs, shapes.T, inputs_);
   replace(next.puzzle_ids, 1, puzzle_ids_);
   if (!next.labels.empty()) replace(next.labels, shapes.T, labels_);
+}
+
+void Carry::add_noise(int64_t slot, const StartNoise& noise) {
+  Backend& backend = model_.backend();
+  const auto hidden = static_cast<size_t>(model_.shapes().D);
+  const size_t count = static_cast<size_t>(model_.shapes().S()) * hidden;
+  uint64_t drawn = 0;
+  for (const auto& [start, states] : {std::pair{model_.init_h(), states_.h}, {model_.init_l(), states_.l}}) {
+    const std::vector<double> vector = download_real(backend, start, hidden);
+    std::vector<double> values(count);
+    std::array<uint32_t, 4> words{};
+    for (size_t i = 0; i < count; ++i, ++drawn) {
+      if (drawn % 4 == 0) words = philox_draw(noise.seed, PhiloxStream::start_noise, noise.run, drawn / 4);
+      values[i] = vector[i % hidden] + noise.sigma * normal_from_word(words[drawn % 4]);
+    }
+    upload_real(backend, values, states, static_cast<size_t>(slot) * count);
+  }
 }
 
 void Carry::set_halted(const std::vector<uint8_t>& flags) {

@@ -11,6 +11,13 @@ struct Batch {
   std::vector<int32_t> inputs, labels, puzzle_ids;
 };
 
+/// Gaussian noise on the start states of a slot: z_h, z_l <- start + sigma * N(0, 1), drawn from (seed, run) alone.
+struct StartNoise {
+  double sigma;  // 0: none; the start states have a root mean square of 1
+  uint64_t seed;
+  uint32_t run;
+};
+
 /// What lives from segment to segment in each of B slots: detached states, segment count, halted flag and the example
 /// being worked on (official "carry"). A halted slot is reset and given the next example before the next segment.
 class Carry {
@@ -22,6 +29,8 @@ class Carry {
   void replace_halted(const Batch& next, int64_t batch);
   /// Marks every slot (or those flagged) halted, so that the next example starts there.
   void set_halted(const std::vector<uint8_t>& flags);
+  /// Adds noise to the states of a slot that was just reset.
+  void add_noise(int64_t slot, const StartNoise& noise);
   /// Keeps these slots, ascending, as slots 0…
   void compact(std::span<const int32_t> keep);
 

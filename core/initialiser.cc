@@ -19,8 +19,8 @@ double polynomial(const std::array<double, 8>& c, double x) {
   return sum;
 }
 
-/// Normal quantile of p = 1/2 + q for |q| <= 0.4999: Wichura's algorithm AS 241 (PPND16), relative error about 1e-16.
-/// The far tail (p below 1e-11) is never reached here and left out.
+/// Normal quantile of p = 1/2 + q for 1e-11 < p < 1 - 1e-11: Wichura's algorithm AS 241 (PPND16), relative error about
+/// 1e-16. The far tail is never reached here and left out.
 double normal_quantile(double q) {
   static constexpr std::array<double, 8> kCentreTop = {
       3.3871328727963666080e0,  1.3314166789178437745e+2, 1.9715909503065514427e+3, 1.3731693765509461125e+4,
@@ -54,6 +54,8 @@ double normal_quantile(double q) {
 }
 
 }  // namespace
+
+double normal_from_word(uint32_t word) { return normal_quantile((word + 0.5) * 0x1p-32 - 0.5); }
 
 TruncatedNormal::TruncatedNormal(double std) {
   const double pdf = std::exp(-0.5 * kCut * kCut) / std::sqrt(2 * std::numbers::pi);

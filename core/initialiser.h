@@ -18,4 +18,7 @@ class TruncatedNormal {
   double underlying_std_;
 };
 
+/// Maps a uniform word to the standard normal distribution; at most 6.4 in size.
+double normal_from_word(uint32_t word);
+
 }  // namespace hrm

@@ -5,6 +5,7 @@
 
 #include "core/initialiser.h"
 #include "core/model.h"
+#include "core/real_values.h"
 
 namespace hrm {
 
@@ -84,10 +85,7 @@ void Model::initialise(uint64_t seed) {
   // Q near zero at the start: weight 0, bias -5, so that nothing halts before it has learned to.
   const auto fill_constant = [&](const Tensor& tensor, double value) {
     if (!tensor) return;
-    const std::vector<double> wide(tensor->count, value);
-    const std::vector<float> narrow(tensor->count, static_cast<float>(value));
-    backend_->upload(tensor, tensor->dtype == DType::f64 ? static_cast<const void*>(wide.data()) : narrow.data(), 0,
-                     tensor->count);
+    upload_real(*backend_, std::vector<double>(tensor->count, value), tensor, 0);
   };
   fill_constant(weights_.head.q, 0);
   fill_constant(weights_.head.q_bias, -5);
@@ -95,16 +93,11 @@ void Model::initialise(uint64_t seed) {
 }
 
 void Model::fill(const Tensor& tensor, double std, uint64_t seed, uint32_t part) const {
-  std::vector<double> wide(tensor->count);
-  TruncatedNormal(std).fill(wide, seed, part);
+  std::vector<double> values(tensor->count);
+  TruncatedNormal(std).fill(values, seed, part);
   // Rounded to float in any precision, so that a seed means the same start in float and double.
-  std::vector<float> narrow(wide.begin(), wide.end());
-  if (tensor->dtype == DType::f64) {
-    std::copy(narrow.begin(), narrow.end(), wide.begin());
-    backend_->upload(tensor, wide.data(), 0, tensor->count);
-  } else {
-    backend_->upload(tensor, narrow.data(), 0, tensor->count);
-  }
+  for (double& value : values) value = static_cast<float>(value);
+  upload_real(*backend_, values, tensor, 0);
 }
 
 }  // namespace hrm

@@ -21,7 +21,7 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array<ui
 }
 
 /// What a stream of draws is for; the last counter word, so that streams of one seed never meet.
-enum class PhiloxStream : uint32_t { initialisation = 1, exploration = 2 };
+enum class PhiloxStream : uint32_t { initialisation = 1, exploration = 2, start_noise = 3 };
 
 /// Words for draw `index` of sub-stream `part` (a parameter, a training step).
 inline std::array<uint32_t, 4> philox_draw(uint64_t seed, PhiloxStream stream, uint32_t part, uint64_t index) {

@@ -1,11 +1,32 @@
 #include "core/session.h"
 
+#include <cmath>
 #include <numeric>
 #include <string>
 
 #include "core/error.h"
+#include "core/real_values.h"
 
 namespace hrm {
+
+namespace {
+
+/// |after - before| / |after| of each of `rows` rows, L2 norms over the row.
+std::vector<double> relative_change(const std::vector<double>& before, const std::vector<double>& after, size_t rows) {
+  const size_t width = after.size() / rows;
+  std::vector<double> change(rows);
+  for (size_t b = 0; b < rows; ++b) {
+    double moved = 0, size = 0;
+    for (size_t i = b * width; i < (b + 1) * width; ++i) {
+      moved += (after[i] - before[i]) * (after[i] - before[i]);
+      size += after[i] * after[i];
+    }
+    change[b] = std::sqrt(moved / size);
+  }
+  return change;
+}
+
+}  // namespace
 
 Session::Session(const Model& model, int64_t capacity)
     : model_(model), backend_(model.backend()), carry_(model, capacity, true) {
@@ -33,6 +54,9 @@ SegmentResult Session::segment(const SegmentRequest& request) {
     throw Error("ERR_HRM_SHAPE", "[segment] expected " + std::to_string(n) + " reset flags, got " +
                                      std::to_string(request.reset.size()));
   check_batch(model_, request.batch, n, labelled);
+  if (!request.noise.empty() && request.noise.size() != static_cast<size_t>(n))
+    throw Error("ERR_HRM_SHAPE", "[segment] expected noise for " + std::to_string(n) + " rows, got " +
+                                     std::to_string(request.noise.size()));
   int64_t kept = rows_;
   if (request.keep) {
     int64_t previous = -1;
@@ -53,7 +77,13 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   rows_ = n;
   carry_.set_halted(request.reset);
   carry_.replace_halted(request.batch, n);
+  for (size_t b = 0; b < request.noise.size(); ++b)
+    if (request.reset[b] && request.noise[b].sigma > 0) carry_.add_noise(static_cast<int64_t>(b), request.noise[b]);
   const States& z = carry_.states();
+  const auto rows = static_cast<size_t>(n);
+  const size_t state_count = rows * static_cast<size_t>(s.S() * s.D);
+  const std::vector<double> before =
+      request.residual ? download_real(backend_, z.h, state_count) : std::vector<double>();
   if (s.E > 0) backend_.gather_rows(n, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
   model_.embed(n, carry_.inputs(), puzzle_rows_, x_);
   model_.think(n, z, x_);
@@ -64,27 +94,17 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   backend_.halt(n, config.halt_max_segments, config.halt_rule(), q_, {}, carry_.steps(), carry_.halted());
   if (labelled) backend_.loss(s, n, config.loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
 
-  const auto rows = static_cast<size_t>(n);
   SegmentResult result;
   result.tokens.resize(rows * static_cast<size_t>(s.T));
   backend_.download(predictions_, result.tokens.data(), 0, result.tokens.size());
   result.steps.resize(rows);
   backend_.download(carry_.steps(), result.steps.data(), 0, rows);
-  const auto split_q = [&](const auto& q) {
-    for (size_t b = 0; b < rows; ++b) {
-      result.q_halt.push_back(static_cast<float>(q[2 * b]));
-      result.q_continue.push_back(static_cast<float>(q[2 * b + 1]));
-    }
-  };
-  if (q_->dtype == DType::f64) {
-    std::vector<double> q(rows * 2);
-    backend_.download(q_, q.data(), 0, q.size());
-    split_q(q);
-  } else {
-    std::vector<float> q(rows * 2);
-    backend_.download(q_, q.data(), 0, q.size());
-    split_q(q);
+  const std::vector<double> q = download_real(backend_, q_, rows * 2);
+  for (size_t b = 0; b < rows; ++b) {
+    result.q_halt.push_back(static_cast<float>(q[2 * b]));
+    result.q_continue.push_back(static_cast<float>(q[2 * b + 1]));
   }
+  if (request.residual) result.residual = relative_change(before, download_real(backend_, z.h, state_count), rows);
   if (labelled) {
     result.row_stats.resize(rows * kRowStats);
     backend_.download(row_stats_, result.row_stats.data(), 0, result.row_stats.size());

@@ -13,6 +13,8 @@ struct SegmentRequest {
   std::vector<uint8_t> reset;                // [n], != 0: start the slot afresh with the example below
   Batch batch;                               // [n, T], read only where reset; labels empty without evaluation
   std::optional<std::vector<int32_t>> keep;  // slots of the previous segment that become slots 0 …, ascending
+  std::vector<StartNoise> noise;             // [n], read only where reset; or empty: none
+  bool residual = false;                     // whether to measure how far z_h moves
 };
 
 struct SegmentResult {
@@ -20,6 +22,7 @@ struct SegmentResult {
   std::vector<float> q_halt, q_continue;  // [n] logits
   std::vector<int32_t> steps;             // [n] segments since reset
   std::vector<double> row_stats;          // [n, kRowStats], empty without labels
+  std::vector<double> residual;           // [n] |z_h after - z_h before| / |z_h after|, empty unless asked for
 };
 
 /// Inference: up to `capacity` sequences, each with its own carry, one segment at a time. The caller decides which

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/real_values.h"
 
 namespace hrm {
 
@@ -190,14 +191,7 @@ StepResult Trainer::summarise() const {
   backend_.download(grad_sums_, sums.data(), 0, sums.size());
   backend_.download(carry_.steps(), steps.data(), 0, rows);
   backend_.download(carry_.halted(), halted.data(), 0, rows);
-  std::vector<double> q(rows * 2);
-  if (q_->dtype == DType::f64) {
-    backend_.download(q_, q.data(), 0, q.size());
-  } else {
-    std::vector<float> narrow(rows * 2);
-    backend_.download(q_, narrow.data(), 0, narrow.size());
-    q.assign(narrow.begin(), narrow.end());
-  }
+  const std::vector<double> q = download_real(backend_, q_, rows * 2);
 
   StepResult result{
       .step = step_,

@@ -12,7 +12,13 @@ import type { TrainLoaderState } from './loader.js'
 import { modelCard } from './model-card.js'
 import type { NativeTensorInfo } from './native.js'
 import { readPointer } from './run-folder.js'
-import { formatCrc32c, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js'
+import {
+  formatCrc32c,
+  readSafetensors,
+  type SafetensorsEntry,
+  type SafetensorsFile,
+  writeSafetensors,
+} from './safetensors.js'
 import { parseStrictJson, type StrictJson } from './strict-json.js'
 import { encodeVocabulary, parseVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
@@ -26,6 +32,9 @@ const files = {
   card: 'README.md',
   hashes: 'hash.json',
 } as const
+
+export const modelFile = files.model
+export const trainerFile = files.trainerTensors
 
 /** Marks our safetensors files; a folder with them must have `hash.json`. */
 const format = { format: 'hrm-native/1' }
@@ -242,19 +251,47 @@ export async function stateHash(path: string): Promise<string> {
   return createHash('sha256').update(state.join('\n')).digest('hex')
 }
 
-async function writeTensors(path: string, engine: Engine, tensors: readonly NativeTensorInfo[]) {
+/** Writes the files of a checkpoint into an empty folder, each forced to the disk, and last their hashes. */
+class CheckpointWriter {
+  readonly #dir: string
+  readonly #hashes: Hashes = { sha256: {}, crc32c: {} }
+
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  async tensors(name: string, entries: readonly SafetensorsEntry[]): Promise<void> {
+    const handle = await open(join(this.#dir, name), 'wx')
+    try {
+      const { sha256, crc32c: checksums } = await writeSafetensors(handle, entries, format)
+      await handle.sync()
+      this.#hashes.sha256[name] = sha256
+      this.#hashes.crc32c[name] = Object.fromEntries(checksums)
+    } finally {
+      await handle.close()
+    }
+  }
+
+  async text(name: string, body: string): Promise<void> {
+    await writeDurably(join(this.#dir, name), body)
+    this.#hashes.sha256[name] = createHash('sha256').update(body).digest('hex')
+  }
+
+  json(name: string, value: object): Promise<void> {
+    return this.text(name, `${JSON.stringify(value, null, 2)}\n`)
+  }
+
+  end(): Promise<void> {
+    return writeDurably(join(this.#dir, files.hashes), encodeHashes(this.#hashes))
+  }
+}
+
+async function readTensors(engine: Engine, infos: readonly NativeTensorInfo[]): Promise<SafetensorsEntry[]> {
   const entries = []
-  for (const info of tensors) {
+  for (const info of infos) {
     entries.push({ ...info, data: await engine.call('save', (native) => native.read(info.name)) })
   }
-  const handle = await open(path, 'wx')
-  try {
-    const { sha256, crc32c: checksums } = await writeSafetensors(handle, entries, format)
-    await handle.sync()
-    return { sha256, checksums: Object.fromEntries(checksums) }
-  } finally {
-    await handle.close()
-  }
+  return entries
 }
 
 function sizeBytes(tensors: readonly NativeTensorInfo[]): number {
@@ -267,34 +304,36 @@ function sizeBytes(tensors: readonly NativeTensorInfo[]): number {
  * training in progress is written too.
  */
 export async function fillCheckpoint(dir: string, engine: Engine, content: CheckpointContent): Promise<void> {
-  const hashes: Hashes = { sha256: {}, crc32c: {} }
-  const tensors = async (name: string, infos: readonly NativeTensorInfo[]) => {
-    const { sha256, checksums } = await writeTensors(join(dir, name), engine, infos)
-    hashes.sha256[name] = sha256
-    hashes.crc32c[name] = checksums
-  }
-  const text = async (name: string, body: string) => {
-    await writeDurably(join(dir, name), body)
-    hashes.sha256[name] = createHash('sha256').update(body).digest('hex')
-  }
-  const json = (name: string, value: object) => text(name, `${JSON.stringify(value, null, 2)}\n`)
-
+  const writer = new CheckpointWriter(dir)
   const modelTensors = await engine.call('save', (native) => native.modelTensors())
   const trainerTensors = content.trainer ? await engine.call('save', (native) => native.trainerTensors()) : []
   try {
-    await json(files.config, toOfficial(content.config))
-    await tensors(files.model, modelTensors)
+    await writer.json(files.config, toOfficial(content.config))
+    await writer.tensors(files.model, await readTensors(engine, modelTensors))
     if (content.trainer) {
-      await tensors(files.trainerTensors, trainerTensors)
-      await json(files.trainer, content.trainer)
+      await writer.tensors(files.trainerTensors, await readTensors(engine, trainerTensors))
+      await writer.json(files.trainer, content.trainer)
     }
-    if (content.evaluation) await json(files.evaluation, content.evaluation)
-    if (content.vocabulary) await text(files.vocabulary, encodeVocabulary(content.vocabulary))
-    await text(files.card, modelCard(content, modelTensors))
-    await writeDurably(join(dir, files.hashes), encodeHashes(hashes))
+    if (content.evaluation) await writer.json(files.evaluation, content.evaluation)
+    if (content.vocabulary) await writer.text(files.vocabulary, encodeVocabulary(content.vocabulary))
+    await writer.text(files.card, modelCard(content, modelTensors))
+    await writer.end()
   } catch (error) {
     throw fileError('save', dir, error, sizeBytes([...modelTensors, ...trainerTensors]))
   }
+}
+
+/** Writes the files of a checkpoint without trainer state into an empty folder, from the model's tensors in order. */
+export async function fillImportedCheckpoint(
+  dir: string,
+  config: Config,
+  tensors: readonly SafetensorsEntry[],
+): Promise<void> {
+  const writer = new CheckpointWriter(dir)
+  await writer.json(files.config, toOfficial(config))
+  await writer.tensors(files.model, tensors)
+  await writer.text(files.card, modelCard({ config }, tensors))
+  await writer.end()
 }
 
 /** Whether a folder may be replaced by a checkpoint: it is one. */
@@ -341,7 +380,7 @@ function checkNames(file: SafetensorsFile, infos: readonly NativeTensorInfo[]): 
 }
 
 /** Prefix of the averaged weights among the trainer's tensors. */
-const emaPrefix = 'ema.'
+export const emaPrefix = 'ema.'
 
 /** The averaged weights where the run had them. */
 export function defaultWeights({ trainer, config }: Checkpoint): Weights {

@@ -90,6 +90,13 @@ export function readJson(path: string): StrictJson {
   }
 }
 
+/** Reads `identifiers.json`: the names of the puzzle identifiers, by number. @throws HRMError ERR_HRM_DATASET, ERR_HRM_IO */
+export function readIdentifiers(path: string): string[] {
+  const json = readJson(path)
+  if (Array.isArray(json) && json.every((name): name is string => typeof name === 'string')) return json
+  throw datasetError(path, 'a list of strings', 'something else')
+}
+
 /** Reads and checks `dataset.json`. @throws HRMError ERR_HRM_DATASET naming the field */
 export function readMetadata(path: string): DatasetMetadata {
   const json = readJson(path)

@@ -8,6 +8,7 @@ import {
   type FileHashes,
   hashOfHashes,
   readHashes,
+  readIdentifiers,
   readJson,
   readMetadata,
   type SetField,
@@ -376,10 +377,7 @@ export class Dataset {
   /** Names of the puzzle identifiers, by number; empty where `identifiers.json` is absent. @throws HRMError ERR_HRM_DATASET */
   identifiers(): string[] {
     const path = join(this.dir, 'identifiers.json')
-    if (!existsSync(path)) return []
-    const json = readJson(path)
-    if (Array.isArray(json) && json.every((name): name is string => typeof name === 'string')) return json
-    throw datasetError(path, 'a list of strings', 'something else')
+    return existsSync(path) ? readIdentifiers(path) : []
   }
 
   /**

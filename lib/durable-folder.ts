@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { lstat, mkdir, open, rename, rm, symlink } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, rename, rm, symlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { HRMError } from './errors.js'
 
@@ -93,21 +93,32 @@ export async function writeFolder(op: string, path: string, fill: (dir: string) 
 }
 
 /**
- * Writes a file that is there whole or not at all: a temporary neighbour is forced to the disk and renamed, in one step
- * also where a file is there already.
+ * Writes a file that is there whole or not at all: `fill` writes into a temporary neighbour, which is forced to the disk
+ * and renamed, in one step also where a file is there already.
  *
  * @throws ERR_HRM_IO; what was there before is intact then
  */
-export async function replaceFile(op: string, path: string, content: Uint8Array): Promise<void> {
+export async function replaceFile(
+  op: string,
+  path: string,
+  fill: (handle: FileHandle) => Promise<unknown>,
+): Promise<void> {
   const target = resolve(path)
   const temporary = temporaryName(target)
   try {
-    await writeDurably(temporary, content)
+    await mkdir(dirname(target), { recursive: true })
+    const handle = await open(temporary, 'wx')
+    try {
+      await fill(handle)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
     await rename(temporary, target)
     await syncFolder(dirname(target))
   } catch (error) {
     await rm(temporary, { force: true })
-    throw fileError(op, target, error, content.length)
+    throw fileError(op, target, error)
   }
 }
 

@@ -117,7 +117,7 @@ export async function evaluateSets(
   const sums = emptySums(dataset, plan.split)
   const session = await engine.openSession('evaluate', plan.batchSize)
   try {
-    for (const { set, batch, examples, count } of evalBatches(dataset, plan.split, plan.batchSize, limited(plan))) {
+    for (const { set, examples, batch, count } of evalBatches(dataset, plan.split, plan.batchSize, limited(plan))) {
       const padding = plan.batchSize - count
       // Rows of padding are all alike and rows do not influence each other, so one of them stands for all.
       const rows = padding > 0 ? count + 1 : count
@@ -169,7 +169,7 @@ export interface HaltingPlan extends Pick<EvaluationPlan, 'split' | 'maxExamples
 export async function evaluateHalting(solver: Solver, dataset: Dataset, plan: HaltingPlan): Promise<EvalSets> {
   const { split, maxSegments, signal } = plan
   const sums = emptySums(dataset, split)
-  for (const { set, batch, examples, count } of evalBatches(dataset, split, examplesPerCall, limited(plan))) {
+  for (const { set, examples, batch, count } of evalBatches(dataset, split, examplesPerCall, limited(plan))) {
     const width = batch.inputs.length / examplesPerCall
     const answers = await solver.solve(batch.inputs.subarray(0, count * width), {
       puzzleIds: batch.puzzleIds.subarray(0, count),

@@ -239,9 +239,9 @@ export class TrainLoader {
 export interface EvalBatch {
   /** Name of the set. */
   set: string
-  batch: Batch
-  /** [count] number of the example of each row within its set. */
+  /** [count] numbers of the examples within the set. */
   examples: readonly number[]
+  batch: Batch
   /** Rows that hold examples. */
   count: number
 }
@@ -257,10 +257,10 @@ function* fullBatches(
   const take = (): EvalBatch => {
     const batch = emptyBatch(batchSize, set.metadata)
     set.readExamples(examples, puzzles, batch)
-    const taken = { set: set.name, batch, examples, count: examples.length }
+    const taken = examples
     examples = []
     puzzles = []
-    return taken
+    return { set: set.name, examples: taken, batch, count: taken.length }
   }
   for (const { example, puzzle } of places) {
     examples.push(example)

@@ -1,7 +1,7 @@
 import { puzzlePositions, resolveModelConfig } from './config.js'
 import type { CheckpointContent } from './checkpoint.js'
 import type { EvalSets } from './evaluate.js'
-import type { NativeTensorInfo } from './native.js'
+import type { SafetensorsInfo } from './safetensors.js'
 
 function percent(value: number | null): string {
   return value === null ? 'none' : `${(100 * value).toFixed(2)} %`
@@ -22,7 +22,7 @@ function scores(title: string, sets: EvalSets): string[] {
 /** The text of `README.md` in a checkpoint folder. */
 export function modelCard(
   { config, trainer, evaluation }: CheckpointContent,
-  tensors: readonly NativeTensorInfo[],
+  tensors: readonly SafetensorsInfo[],
 ): string {
   const model = resolveModelConfig(config.model)
   const values = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0)

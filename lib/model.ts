@@ -210,7 +210,7 @@ export class HRM {
   /**
    * Solves one example (seqLen token ids) or a batch of them (a list, or a typed array of k x seqLen, k > 1). Calls that
    * run at the same time share batches; each sequence ends with the same bits as alone. During training each sequence is
-   * solved with the weights of one step.
+   * solved with the weights of one step. With `votes` each is solved several times and one answer is picked.
    *
    * @returns one result for one example, a list for a batch
    * @throws TypeError, RangeError ERR_HRM_ARGUMENT; ERR_HRM_SHAPE, ERR_HRM_DISPOSED; `signal.reason` after an abort
@@ -222,7 +222,7 @@ export class HRM {
   solve(input: readonly number[], options?: SolveOptions): Promise<SolveResult>
   solve(input: readonly Example[], options?: SolveOptions): Promise<SolveResult[]>
   solve(input: SolveInput, options?: SolveOptions): Promise<SolveResult | SolveResult[]> {
-    return this.#solver.solve(input, options)
+    return this.#solver.solve(input, options, (model) => (model instanceof HRM ? model.#solver : undefined))
   }
 
   /**

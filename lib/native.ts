@@ -84,6 +84,14 @@ export interface NativeTensorInfo {
   shape: number[]
 }
 
+/** z <- start state + sigma * N(0, 1) for both states, drawn from the row's key alone. */
+export interface NativeStartNoise {
+  /** [n], >= 0; 0 = none. */
+  sigmas: Float64Array
+  /** [n, 3]: low and high word of the seed, and the run. */
+  keys: Int32Array
+}
+
 export interface NativeSegmentOptions {
   /** Rows of this segment, n <= capacity; rows not halted before continue their carry. */
   rows: number
@@ -97,6 +105,10 @@ export interface NativeSegmentOptions {
   labels?: Int32Array | undefined
   /** Rows of the previous segment to keep, ascending, in order: they become rows 0…; applied first. */
   keep?: Int32Array | undefined
+  /** Gaussian noise on the start states; read only where reset. */
+  noise?: NativeStartNoise | undefined
+  /** Whether to measure `residual`; it costs copies of the state. */
+  residual?: boolean | undefined
 }
 
 export interface NativeSegmentResult {
@@ -112,6 +124,8 @@ export interface NativeSegmentResult {
    * labelled tokens, of them right, 1 if all are right.
    */
   rowStats?: Float64Array
+  /** If asked for: [n] |z_H after - z_H before| / |z_H after| of this segment, L2 norms over positions and channels. */
+  residual?: Float64Array
 }
 
 /** Inference carry of up to `capacity` rows. Sessions share the engine's weights. */

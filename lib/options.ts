@@ -40,6 +40,21 @@ export function integerOption<D>(
   return value
 }
 
+/** A number of `least`…`most`, or `otherwise` when undefined. */
+export function numberOption<D>(
+  op: string,
+  name: string,
+  value: unknown,
+  least: number,
+  most: number,
+  otherwise: D,
+): number | D {
+  if (value === undefined) return otherwise
+  if (typeof value !== 'number') throw argumentError(`[${op}] expected ${name} to be a number, got ${show(value)}`)
+  if (value >= least && value <= most) return value
+  throw rangeError(`[${op}] expected ${name} to be a number of ${least}…${most}, got ${value}`)
+}
+
 /** One of `choices`, or `otherwise` when undefined. */
 export function choiceOption<T extends string, D>(
   op: string,

@@ -73,7 +73,8 @@ export const purposes = {
   gridSplit: 7,
   validation: 8,
   hint: 9,
-  translation: 10,
+  translation: 16,
+  view: 20,
 } as const
 
 export type Purpose = keyof typeof purposes

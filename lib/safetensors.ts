@@ -179,8 +179,14 @@ export class SafetensorsFile {
   }
 
   /** The bytes of a tensor as stored, row-major and little-endian. @throws HRMError ERR_HRM_CHECKPOINT, ERR_HRM_IO, ERR_HRM_CORRUPT */
-  async readBytes(name: string): Promise<Uint8Array> {
-    const { start, sizeBytes } = this.#entry(name)
+  readBytes(name: string): Promise<Uint8Array> {
+    return this.readRange(name, 0, this.#entry(name).sizeBytes)
+  }
+
+  /** Bytes `begin` to `end` of a tensor. @throws HRMError as readBytes() */
+  async readRange(name: string, begin: number, end: number): Promise<Uint8Array> {
+    const { start } = this.#entry(name)
+    const sizeBytes = end - begin
     let bytes: Uint8Array
     try {
       bytes = new Uint8Array(sizeBytes)
@@ -193,25 +199,11 @@ export class SafetensorsFile {
       )
     }
     try {
-      await readFully(this.#handle, this.path, start, bytes)
+      await readFully(this.#handle, this.path, start + begin, bytes)
     } catch (error) {
       throw ioError('read', this.path, error)
     }
     return bytes
-  }
-
-  /** The bytes of a tensor as `readBytes` gives them, in pieces of at most 1 MiB. @throws HRMError as readBytes() */
-  async *chunks(name: string): AsyncGenerator<Uint8Array> {
-    const { start, sizeBytes } = this.#entry(name)
-    for (let done = 0; done < sizeBytes; done += CHUNK_BYTES) {
-      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, sizeBytes - done))
-      try {
-        await readFully(this.#handle, this.path, start + done, chunk)
-      } catch (error) {
-        throw ioError('read', this.path, error)
-      }
-      yield chunk
-    }
   }
 
   /** The elements of a tensor, row-major. @throws HRMError ERR_HRM_CHECKPOINT, ERR_HRM_IO, ERR_HRM_CORRUPT */

@@ -1,8 +1,9 @@
-import { argumentError, HRMError } from './errors.js'
+import { argumentError, HRMError, rangeError } from './errors.js'
 import type { Engine, Session } from './engine.js'
 import type { NativeSegmentResult } from './native.js'
 import { checkOptions, choiceOption, integerOption, show, signalOption } from './options.js'
 import { type Example, readPuzzleIds, readTokens, type SolveInput, type TokenLimits } from './tokens.js'
+import { readVotes, type StartNoise, vote, type VoteOptions, type VoteSummary } from './votes.js'
 
 /** `max` always runs `maxSegments`; `q` stops a sequence once q_halt > q_continue. */
 export type Halting = 'max' | 'q'
@@ -30,10 +31,10 @@ export interface SolveOptions extends SegmentsOptions {
   /** Receives the tokens, [k, seqLen]; its content is undefined after a rejection. */
   out?: Int32Array
   /**
-   * Only 1 answer per example is computed so far.
+   * Answers per example, of which one is picked without any label; a number stands for that many runs with noise.
    * @default 1
    */
-  votes?: 1
+  votes?: number | VoteOptions
 }
 
 export interface SolveResult {
@@ -44,6 +45,10 @@ export interface SolveResult {
   qContinue: number
   /** Segments that were run. */
   segments: number
+  /** With pick `residual`: how far the slow state moved in the last segment, relative to its size. */
+  residual?: number
+  /** With `votes`: how this answer was picked. */
+  votes?: VoteSummary
 }
 
 export interface SegmentState {
@@ -71,17 +76,29 @@ export interface SolverOptions {
   maxWaitMs: number
 }
 
-/** One call of solve(): `rows` sequences that enter and leave the batch one by one. */
-interface Call {
+/** Sequences that enter and leave the batch one by one. */
+export interface Sequences {
+  /** [rows, seqLen] */
   tokens: Int32Array
+  /** [rows] */
   puzzleIds: Int32Array
   maxSegments: number
   halting: Halting
+  /** On the start states of every sequence. */
+  noise: StartNoise | undefined
+  /** Whether results have a residual. */
+  residual: boolean
+  signal: AbortSignal | undefined
+  /** [rows, seqLen], receives the answers. */
+  out: Int32Array
+}
+
+/** One call of run(). */
+interface Call extends Sequences {
   /** Sequences that have not entered the batch yet start here. */
   next: number
   unfinished: number
   settled: boolean
-  out: Int32Array
   results: SolveResult[]
   resolve: (results: SolveResult[]) => void
   reject: (reason: unknown) => void
@@ -150,33 +167,72 @@ export class Solver {
     await this.#running
   }
 
-  async solve(input: SolveInput, options: SolveOptions = {}): Promise<SolveResult | SolveResult[]> {
+  /** @param solverOf - the solver of a model of the option `votes`, undefined for what is no model */
+  async solve(
+    input: SolveInput,
+    options: SolveOptions = {},
+    solverOf: (model: unknown) => Solver | undefined = () => undefined,
+  ): Promise<SolveResult | SolveResult[]> {
     const op = 'solve'
     this.#engine.assertLive(op)
     checkOptions(op, options, solveKeys)
     const { rows, tokens, batch } = readTokens(op, input, this.#model)
     const puzzleIds = readPuzzleIds(op, options, rows, this.#model.numPuzzleIdentifiers)
     const { maxSegments, halting, signal } = readHalting(op, options, this.#model)
-    if (options.votes !== undefined && options.votes !== 1) {
-      throw argumentError(`[${op}] expected votes to be 1, as voting is not built yet, got ${show(options.votes)}`)
-    }
+    const plan = readVotes(op, options.votes, this.#model)
+    const solvers = this.#voters(op, options.votes, puzzleIds, solverOf)
     const out = options.out ?? new Int32Array(tokens.length)
     if (!(out instanceof Int32Array)) throw argumentError(`[${op}] expected out to be an Int32Array, got ${show(out)}`)
     if (out.length !== tokens.length) {
       throw new HRMError('ERR_HRM_SHAPE', `[${op}] expected out to hold ${tokens.length} tokens, got ${out.length}`)
     }
     signal?.throwIfAborted()
+    const request = { tokens, puzzleIds, maxSegments, halting, noise: undefined, residual: false, signal, out }
+    const results = plan
+      ? await vote(plan, request, (model, sequences) => solvers[model]!.run(sequences))
+      : await this.run(request)
+    return batch ? results : results[0]!
+  }
 
-    const results = await new Promise<SolveResult[]>((resolve, reject) => {
+  /** This solver and those of the models of the option `votes`, checked to be able to take part. */
+  #voters(
+    op: string,
+    votes: SolveOptions['votes'],
+    puzzleIds: Int32Array,
+    solverOf: (model: unknown) => Solver | undefined,
+  ): Solver[] {
+    const models: unknown = typeof votes === 'object' ? votes.models : undefined
+    if (models === undefined) return [this]
+    if (!Array.isArray(models)) throw argumentError(`[${op}] expected votes.models to be a list, got ${show(models)}`)
+    const { seqLen, vocabSize } = this.#model
+    const solvers = models.map((model: unknown, i): Solver => {
+      const name = `votes.models[${i}]`
+      const solver = solverOf(model)
+      if (!solver) throw argumentError(`[${op}] expected ${name} to be a model, got ${show(model)}`)
+      solver.#engine.assertLive(op)
+      const other = solver.#model
+      if (other.seqLen !== seqLen || other.vocabSize !== vocabSize) {
+        throw rangeError(
+          `[${op}] expected ${name} to have ${seqLen} tokens of ${vocabSize} values, as this model has, got ` +
+            `${other.seqLen} of ${other.vocabSize}`,
+        )
+      }
+      readPuzzleIds(`${op}: ${name}`, { puzzleIds }, puzzleIds.length, other.numPuzzleIdentifiers)
+      return solver
+    })
+    if (new Set([this, ...solvers]).size === 1 + solvers.length) return [this, ...solvers]
+    throw rangeError(`[${op}] expected votes.models to be other models, each once, got one twice`)
+  }
+
+  /** Runs checked sequences; resolves to their results in order. */
+  async run(request: Sequences): Promise<SolveResult[]> {
+    const { signal } = request
+    return await new Promise<SolveResult[]>((resolve, reject) => {
       const call: Call = {
-        tokens,
-        puzzleIds,
-        maxSegments,
-        halting,
+        ...request,
         next: 0,
-        unfinished: rows,
+        unfinished: request.puzzleIds.length,
         settled: false,
-        out,
         results: [],
         resolve: (done) => {
           signal?.removeEventListener('abort', abort)
@@ -198,7 +254,6 @@ export class Solver {
       if (this.#waitingSequences() >= this.#options.maxBatch) this.#batchFull?.()
       this.#running ??= this.#run()
     })
-    return batch ? results : results[0]!
   }
 
   /**
@@ -294,6 +349,8 @@ export class Solver {
     const reset = new Uint8Array(maxBatch)
     const inputs = new Int32Array(maxBatch * seqLen)
     const puzzleIds = new Int32Array(maxBatch)
+    const sigmas = new Float64Array(maxBatch)
+    const keys = new Int32Array(3 * maxBatch)
     let slots: (Sequence | undefined)[] = []
     let rows = 0
     try {
@@ -302,6 +359,7 @@ export class Solver {
         // Slots of sequences that are done or aborted are refilled in place; what stays empty is closed up by `keep`.
         const next: Sequence[] = []
         const kept: number[] = []
+        let noisy = false
         reset.fill(0)
         const refill = rows === 0 || !this.#engine.weights.contended
         for (let slot = 0; slot < maxBatch; slot++) {
@@ -314,6 +372,12 @@ export class Solver {
             reset[next.length] = 1
             inputs.set(call.tokens.subarray(row * seqLen, (row + 1) * seqLen), next.length * seqLen)
             puzzleIds[next.length] = call.puzzleIds[row]!
+            sigmas[next.length] = call.noise?.sigma ?? 0
+            if (call.noise) {
+              const { seed, run } = call.noise
+              keys.set([seed, Math.floor(seed / 2 ** 32), run], 3 * next.length)
+              noisy = true
+            }
           }
           if (slot < slots.length) kept.push(slot)
           next.push(sequence)
@@ -328,6 +392,8 @@ export class Solver {
           inputs: inputs.subarray(0, rows * seqLen),
           puzzleIds: puzzleIds.subarray(0, rows),
           keep,
+          noise: noisy ? { sigmas: sigmas.subarray(0, rows), keys: keys.subarray(0, 3 * rows) } : undefined,
+          residual: slots.some((sequence) => sequence?.call.residual),
         })
         this.#settle(slots, result)
       }
@@ -353,6 +419,7 @@ export class Solver {
         qHalt: result.qHalt[slot]!,
         qContinue: result.qContinue[slot]!,
         segments: result.steps[slot]!,
+        ...(call.residual ? { residual: result.residual![slot]! } : {}),
       }
       slots[slot] = undefined
       if (--call.unfinished > 0) return

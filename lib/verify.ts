@@ -37,6 +37,8 @@ const verifiers = {
 /** Tasks whose rules are known. */
 export type Task = keyof typeof verifiers
 
+export const verifiableTasks = Object.keys(verifiers) as Task[]
+
 /**
  * Whether an answer obeys the rules of its task: the word of a checker, never of the model.
  *

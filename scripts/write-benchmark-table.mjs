@@ -2,7 +2,7 @@
 // bench/results the newest is taken:
 //   npm run -s bench -- --json > docs/results/bench-cpu.jsonl
 //   npm run -s bench -- peers --json    (writes bench/results/peers-<date>.json)
-//   npm run -s bench -- act CHECKPOINT DATASET | tail -n 1 > bench/results/act-<date>.json
+//   npm run -s bench -- act CHECKPOINT DATASET | tail -n 1 > bench/results/act-<date>.json    (and prettier --write)
 //   node scripts/write-benchmark-table.mjs
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ const readLast = (file) => JSON.parse(readFileSync(file, 'utf8').trim().split('\
 function readNewest(kind) {
   const results = join(root, 'bench/results')
   const names = readdirSync(results).filter((name) => name.startsWith(`${kind}-`) && name.endsWith('.json'))
-  return readLast(join(results, names.sort().at(-1)))
+  return JSON.parse(readFileSync(join(results, names.sort().at(-1)), 'utf8'))
 }
 
 const timed = [

@@ -46,8 +46,8 @@ test('every code in the sources is in the table', (t) => {
 
 test('every code of the table is raised somewhere', (t) => {
   const raised = new Set([...native.keys(), ...facade.keys(), 'ERR_HRM_ARGUMENT'])
-  // Kept for the CUDA backend and for the import of PyTorch files: parts that name codes before they exist.
-  const reserved = ['ERR_HRM_CUDA', 'ERR_HRM_UNSAFE_PICKLE']
+  // Kept for the CUDA backend: a part that names its code before it exists.
+  const reserved = ['ERR_HRM_CUDA']
   t.strictSame(
     Object.keys(errorCodes).filter((code) => !raised.has(code)),
     reserved,

@@ -86,6 +86,16 @@ test('the lockfile names every platform of every optional dependency and no regi
   t.end()
 })
 
+test('the lockfile of the benchmark beside other runtimes pins every package by its hash and names no registry', (t) => {
+  const text = readFileSync(join(root, 'bench', 'peers', 'package-lock.json'), 'utf8')
+  t.notMatch(text, /"resolved"/)
+  const { packages } = JSON.parse(text) as { packages: Record<string, { integrity?: string }> }
+  const fetched = Object.entries(packages).filter(([path]) => path !== '')
+  t.ok('node_modules/onnxruntime-node' in packages)
+  for (const [path, { integrity }] of fetched) t.match(integrity, /^sha512-/, path)
+  t.end()
+})
+
 const long = process.env.HRM_TEST_LONG === '1' ? false : 'part of npm run test:long'
 
 test(

@@ -20,7 +20,7 @@ T quantise_row(int64_t width, const T* x, int32_t* codes) {
   for (int64_t i = 0; i < width; ++i) magnitude = std::fabs(x[i]) <= magnitude ? magnitude : std::fabs(x[i]);
   bool finite = true;
   for (int64_t i = 0; i < width; ++i) finite = finite && std::isfinite(x[i]);
-  const bool usable = finite && magnitude >= T(1e-30f);  // the inverse of less would overflow
+  const bool usable = finite && magnitude >= T(1e-30f);  // the inverse of much less would overflow
   const T inverse = usable ? T(127) / magnitude : T(0);
   for (int64_t i = 0; i < width; ++i) codes[i] = usable ? static_cast<int32_t>(std::nearbyint(x[i] * inverse)) : 0;
   return finite ? magnitude / T(127) : std::numeric_limits<T>::quiet_NaN();

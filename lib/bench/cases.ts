@@ -2,7 +2,7 @@ import { type ModelConfig, type PresetName, resolveModelConfig } from '../config
 import { fromNative } from '../errors.js'
 import { HRM } from '../model.js'
 import { native, type NativeEngine, type NativeEngineOptions } from '../native.js'
-import { flops } from './flops.js'
+import { flops } from '../flops.js'
 import type { Case, Sample } from './measure.js'
 
 /** The tasks that presets are timed at: 9x9 Sudoku, 4x4 for the tiny one; mazes are the paper's model at 901 positions. */

@@ -7,7 +7,9 @@ import { parameterCount, toOfficial } from '../config.js'
 import { Dataset } from '../dataset.js'
 import { HRMError } from '../errors.js'
 import { type Comparison, findLeaks, type LeakReport } from '../leaks.js'
+import type { TensorFile } from '../model-source.js'
 import { NpyArray } from '../npy.js'
+import { looksLikePyTorch, PyTorchFile } from '../pytorch/pytorch-file.js'
 import { type RenderOptions, renderOptions, sideBySide, table } from '../render/text.js'
 import { drawTokens } from '../render/tokens.js'
 import { readSafetensors } from '../safetensors.js'
@@ -34,23 +36,37 @@ interface Finding {
 /** Rows shown of a .npy file. */
 const SHOWN_ROWS = 3
 
+/** The tensors of a file as lines and as values. */
+function tensorFinding(kind: string, path: string, file: TensorFile, metadata: Record<string, string>): Finding {
+  const tensors = file.names().map((name) => ({ name, ...file.info(name) }))
+  const elements = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0)
+  const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, `[${shape.join(', ')}]`])
+  return {
+    lines: [
+      `${path}: ${tensors.length} tensors, ${formatCount(elements)} elements`,
+      ...Object.entries(metadata).map(([key, value]) => `${key}: ${value}`),
+      ...table(['tensor', 'dtype', 'shape'], rows),
+    ],
+    json: { kind, path, metadata, elements, tensors },
+  }
+}
+
 async function inspectTensors(path: string): Promise<Finding> {
   const file = await readSafetensors(path)
   try {
-    const tensors = file.names().map((name) => ({ name, ...file.info(name) }))
-    const elements = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0)
-    const metadata = Object.fromEntries(file.metadata)
-    const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, `[${shape.join(', ')}]`])
-    return {
-      lines: [
-        `${path}: ${tensors.length} tensors, ${formatCount(elements)} elements`,
-        ...Object.entries(metadata).map(([key, value]) => `${key}: ${value}`),
-        ...table(['tensor', 'dtype', 'shape'], rows),
-      ],
-      json: { kind: 'safetensors', path, metadata, elements, tensors },
-    }
+    return tensorFinding('safetensors', path, file, Object.fromEntries(file.metadata))
   } finally {
     await file.close()
+  }
+}
+
+async function inspectPyTorch(path: string): Promise<Finding> {
+  const file = await PyTorchFile.open(path)
+  try {
+    await file.verify()
+    return tensorFinding('pt', path, file, {})
+  } finally {
+    file.close()
   }
 }
 
@@ -237,6 +253,7 @@ const kinds: Readonly<Record<string, Kind>> = {
     inspect: inspectDataset,
   },
   safetensors: { fits: (path, names) => !names && path.endsWith('.safetensors'), inspect: inspectTensors },
+  pt: { fits: (path, names) => !names && looksLikePyTorch(path), inspect: inspectPyTorch },
   npy: { fits: (path, names) => !names && path.endsWith('.npy'), inspect: inspectArray },
   arc: { fits: (path, names) => !names && /\.json(\.gz)?$/i.test(path), inspect: inspectArc },
   ...puzzleFileKinds,
@@ -251,7 +268,7 @@ function kindOf(path: string, as: string | undefined): Kind {
   if (kind !== undefined && got !== 'nothing') return kind
   throw new HRMError(
     'ERR_HRM_DATASET',
-    `[inspect] expected a checkpoint, run or dataset folder, or a .npy, .safetensors, .json, .jsonl or .csv file, got ${got} at ${path}; check the path or say what it is with --as`,
+    `[inspect] expected a checkpoint, run or dataset folder, or a PyTorch, .npy, .safetensors, .json, .jsonl or .csv file, got ${got} at ${path}; check the path or say what it is with --as`,
     { path },
   )
 }
@@ -260,8 +277,8 @@ function kindOf(path: string, as: string | undefined): Kind {
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description(
-      'Shows what a checkpoint or run folder, a dataset folder, a .npy or .safetensors file, a JSON file of ARC tasks or a ' +
-        'file of Sudokus, mazes or own pairs holds. Files are read whole; exit 3 where one is malformed.',
+      'Shows what a checkpoint or run folder, a dataset folder, a PyTorch, .npy or .safetensors file, a JSON file of ARC tasks ' +
+        'or a file of Sudokus, mazes or own pairs holds. Files are read whole; exit 3 where one is malformed.',
     )
     .argument('<path>', 'folder or file')
     .addOption(integerOption('--examples <n>', 'examples drawn of each set of a dataset', 0).default(2))

@@ -28,7 +28,7 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     load: async () => (await import('./solve.js')).solveCommand(),
   },
   inspect: {
-    summary: 'show what a checkpoint, dataset, .npy or .safetensors file holds',
+    summary: 'show what a checkpoint, dataset, .npy, .safetensors or PyTorch file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
   convert: {

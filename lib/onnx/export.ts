@@ -1,9 +1,9 @@
 import { defaultWeights, loadWeights, openCheckpoint } from '../checkpoint.js'
-import { toOfficial } from '../config.js'
+import { type ModelConfig, toOfficial } from '../config.js'
 import { resolveDevice } from '../devices.js'
 import { replaceFile } from '../durable-folder.js'
 import { Engine } from '../engine.js'
-import { HRMError } from '../errors.js'
+import { fromNative, HRMError } from '../errors.js'
 import type { Weights } from '../evaluate.js'
 import { native } from '../native.js'
 import { encodeModel } from './schema.js'
@@ -30,6 +30,14 @@ export interface OnnxSummary {
   weights: Weights
   sizeBytes: number
   opset: number
+}
+
+function openEngine(op: string, config: ModelConfig): Engine {
+  try {
+    return new Engine(new native.Engine(config, resolveDevice(op, { device: 'cpu' })))
+  } catch (error) {
+    throw fromNative(error)
+  }
 }
 
 /**
@@ -62,7 +70,7 @@ export async function exportOnnx(
   const checkpoint = await openCheckpoint(checkpointPath)
   const { weights = defaultWeights(checkpoint) } = options
   const { model: config, dir } = checkpoint
-  const engine = new Engine(new native.Engine(config, resolveDevice(op, { device: 'cpu' })))
+  const engine = openEngine(op, config)
   try {
     const infos = await engine.call(op, (engine) => engine.modelTensors())
     assertFits(
@@ -81,7 +89,7 @@ export async function exportOnnx(
       metadataProps: [{ key: 'hrm_config', value: JSON.stringify(toOfficial({ model: config })) }],
       graph: segmentGraph(config, tensors),
     })
-    await replaceFile(op, path, encoded)
+    await replaceFile(op, path, (handle) => handle.writeFile(encoded))
     return { weights, sizeBytes: encoded.length, opset }
   } finally {
     engine.dispose()

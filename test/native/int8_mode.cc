@@ -70,7 +70,7 @@ std::vector<std::vector<float>> extreme_rows() {
           {-127, 126.5f, -126.5f, -0.5f, 0.49f},
           {1e-40f, -1e-40f, 0, 1e-41f},
           {1e-29f, -2e-30f, 3e-31f},
-          {3e38f, -3.4e38f, 1e30f, 2e36f},
+          {3e38f, -3.4028235e38f, 1e30f, 2e36f},
           {1, infinity, -1},
           {-infinity},
           {nan, 1, 2},

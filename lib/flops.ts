@@ -1,4 +1,4 @@
-import { type ModelConfig, puzzlePositions, swigluInnerSize } from '../config.js'
+import { type ModelConfig, puzzlePositions, swigluInnerSize } from './config.js'
 
 /**
  * Arithmetic of the model in floating-point operations (a fused multiply-add is two), matrix products only, per example.
