@@ -2,16 +2,22 @@ import { existsSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { readMetadata, type Split, splitNames } from './dataset-files.js'
 import { DatasetSet } from './dataset.js'
-import { DatasetWriter, type SplitCounts, type SplitDescription, type SplitWriter } from './dataset-writer.js'
+import {
+  DatasetWriter,
+  type SplitCounts,
+  type SplitDescription,
+  type SplitWriter,
+  type WriterOptions,
+} from './dataset-writer.js'
 import { HRMError, rangeError } from './errors.js'
 import { type Comparison, findLeaks, type LeakReport } from './leaks.js'
 import { checkSeed, RandomStream } from './random.js'
 import type { Vocabulary } from './vocabulary.js'
 
-/** What is going on: bytes of a file or puzzles of a split, done and in total. */
+/** What is going on: bytes, files or puzzles, done and in total. */
 export interface BuildProgress {
   phase: string
-  unit: 'bytes' | 'puzzles'
+  unit: 'bytes' | 'files' | 'puzzles'
   done: number
   total: number
 }
@@ -59,6 +65,20 @@ export function checkCount(op: string, name: string, value: number, least: numbe
   throw rangeError(`[${op}] expected ${name} to be an integer of at least ${least}, got ${value}; do pass another`)
 }
 
+/** Bytes from which on hashing is reported: a second's work. */
+const REPORTED_HASH_BYTES = 2 ** 28
+
+/** How the writer of a build reports and ends. */
+export function writerOptions({ force = false, signal, onProgress }: BuildOptions): WriterOptions {
+  return {
+    force,
+    onHash(done, total) {
+      signal?.throwIfAborted()
+      if (total >= REPORTED_HASH_BYTES) onProgress?.({ phase: 'hash', unit: 'bytes', done, total })
+    },
+  }
+}
+
 async function openSets(folder: string): Promise<DatasetSet[]> {
   const metadata = readMetadata(join(folder, 'dataset.json'))
   const sets: DatasetSet[] = []
@@ -87,7 +107,7 @@ async function checkLeaks(
 /** Builds splits of one set each, with the blank identifier alone, and puts all in place, or nothing. */
 export async function buildDataset(options: BuildOptions, plan: BuildPlan): Promise<BuildResult> {
   checkSeed(options.seed)
-  const writer = DatasetWriter.create(options.outDir, options)
+  const writer = DatasetWriter.create(options.outDir, writerOptions(options))
   try {
     const built = new Map<Split, SplitWriter>()
     const counts: Partial<Record<Split, SplitCounts>> = {}

@@ -155,11 +155,18 @@ export function splitFiles(split: Split, sets: readonly string[]): string[] {
   return ['dataset.json', ...arrays].map((name) => `${split}/${name}`)
 }
 
-/** SHA-256 of a file, lower-case hexadecimal. */
-export async function sha256OfFile(path: string): Promise<string> {
+/**
+ * SHA-256 of a file, lower-case hexadecimal.
+ *
+ * @param onBytes - called with the bytes of each piece read
+ */
+export async function sha256OfFile(path: string, onBytes: (bytes: number) => void = () => {}): Promise<string> {
   const hash = createHash('sha256')
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer)
+    for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+      hash.update(chunk as Buffer)
+      onBytes((chunk as Buffer).length)
+    }
   } catch (error) {
     throw ioError('read', path, error)
   }

@@ -132,6 +132,13 @@ export class SplitWriter {
   }
 }
 
+export interface WriterOptions {
+  /** Whether splits that exist and differ are replaced. @default false */
+  force?: boolean
+  /** Called with the bytes hashed so far and in all; what it throws ends the commit. */
+  onHash?: (done: number, total: number) => void
+}
+
 /**
  * Writes splits into a dataset folder all or nothing: they are built in a hidden folder beside the old ones and renamed
  * at the end, so that a failure leaves what was there.
@@ -141,27 +148,32 @@ export class DatasetWriter {
   readonly #force: boolean
   readonly #work: string
   readonly #createdDir: boolean
+  readonly #onHash: (done: number, total: number) => void
   readonly #writers: SplitWriter[] = []
 
-  private constructor(dir: string, force: boolean, work: string, createdDir: boolean) {
+  private constructor(
+    dir: string,
+    { force = false, onHash = () => {} }: WriterOptions,
+    work: string,
+    createdDir: boolean,
+  ) {
     this.dir = dir
     this.#force = force
+    this.#onHash = onHash
     this.#work = work
     this.#createdDir = createdDir
   }
 
   /**
-   * @param options.force - whether splits that exist and differ are replaced, @default false
    * @throws HRMError ERR_HRM_IO where the folder cannot be made
    */
-  static create(dir: string, options: { force?: boolean } = {}): DatasetWriter {
-    const force = options.force ?? false
+  static create(dir: string, options: WriterOptions = {}): DatasetWriter {
     const createdDir = !existsSync(dir)
     try {
       if (!createdDir && !statSync(dir).isDirectory())
         throw Object.assign(new Error('not a directory'), { code: 'ENOTDIR' })
       mkdirSync(dir, { recursive: true })
-      return new DatasetWriter(dir, force, mkdtempSync(join(dir, `${temporaryPrefix}data-`)), createdDir)
+      return new DatasetWriter(dir, options, mkdtempSync(join(dir, `${temporaryPrefix}data-`)), createdDir)
     } catch (error) {
       throw ioError('write', dir, error)
     }
@@ -196,14 +208,17 @@ export class DatasetWriter {
     const recorded = readHashes(this.dir)
     const hashes = new Map<string, string>()
     try {
+      const unknown: { name: string; path: string }[] = []
       for (const split of splitNames) {
         if (!written.includes(split) && !kept.includes(split)) continue
         const root = written.includes(split) ? this.#work : this.dir
         for (const name of splitFiles(split, readMetadata(join(root, split, 'dataset.json')).sets)) {
           const known = root === this.dir ? recorded?.get(name) : undefined
-          hashes.set(name, known ?? (await sha256OfFile(join(root, name))))
+          if (known === undefined) unknown.push({ name, path: join(root, name) })
+          else hashes.set(name, known)
         }
       }
+      await this.#hash(unknown, hashes)
       const equal = await this.#equalSplits(hashes)
       for (const [name, text] of texts) {
         await writeDurably(join(this.#work, name), text)
@@ -221,6 +236,15 @@ export class DatasetWriter {
       throw ioError('write', this.dir, error)
     }
     return { hash: hashOfHashes(hashes), files: hashes }
+  }
+
+  async #hash(files: readonly { name: string; path: string }[], hashes: Map<string, string>): Promise<void> {
+    const total = files.reduce((sum, { path }) => sum + statSync(path).size, 0)
+    let done = 0
+    for (const { name, path } of files) {
+      const hash = await sha256OfFile(path, (bytes) => this.#onHash((done += bytes), total))
+      hashes.set(name, hash)
+    }
   }
 
   /** Splits of one folder share identifiers, length and vocabulary. */

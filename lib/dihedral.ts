@@ -12,19 +12,6 @@ export interface DihedralView {
   source: Int32Array
 }
 
-/** Old row and column of the new cell (row, column) of an old rectangle of `rows` × `columns`, by symmetry. */
-const sources: readonly ((row: number, column: number, rows: number, columns: number) => readonly [number, number])[] =
-  [
-    (row, column) => [row, column],
-    (row, column, _, columns) => [column, columns - 1 - row],
-    (row, column, rows, columns) => [rows - 1 - row, columns - 1 - column],
-    (row, column, rows) => [rows - 1 - column, row],
-    (row, column, _, columns) => [row, columns - 1 - column],
-    (row, column, rows) => [rows - 1 - row, column],
-    (row, column) => [column, row],
-    (row, column, rows, columns) => [rows - 1 - column, columns - 1 - row],
-  ]
-
 /** Whether a symmetry exchanges rows and columns. */
 export function dihedralTransposes(symmetry: number): boolean {
   return symmetry === 1 || symmetry === 3 || symmetry >= 6
@@ -36,15 +23,24 @@ export function dihedralTransposes(symmetry: number): boolean {
  * diagonal, 7 at the other.
  */
 export function dihedral(symmetry: number, rows: number, columns: number): DihedralView {
-  const place = sources[symmetry]!
-  const transposes = dihedralTransposes(symmetry)
-  const [newRows, newColumns] = transposes ? [columns, rows] : [rows, columns]
+  const last = rows * columns - 1
+  // The old cell of the new corner, and how far the next new row and the next new column are from there.
+  const [corner, down, right] = (
+    [
+      [0, columns, 1],
+      [columns - 1, -1, columns],
+      [last, -columns, -1],
+      [last - columns + 1, 1, -columns],
+      [columns - 1, columns, -1],
+      [last - columns + 1, -columns, 1],
+      [0, 1, columns],
+      [last, -1, -columns],
+    ] as const
+  )[symmetry]!
+  const [newRows, newColumns] = dihedralTransposes(symmetry) ? [columns, rows] : [rows, columns]
   const source = new Int32Array(rows * columns)
-  for (let row = 0; row < newRows; row++) {
-    for (let column = 0; column < newColumns; column++) {
-      const [oldRow, oldColumn] = place(row, column, rows, columns)
-      source[row * newColumns + column] = oldRow * columns + oldColumn
-    }
+  for (let row = 0, at = 0; row < newRows; row++) {
+    for (let column = 0; column < newColumns; column++, at++) source[at] = corner + row * down + column * right
   }
   return { rows: newRows, columns: newColumns, source }
 }

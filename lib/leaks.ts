@@ -9,8 +9,8 @@ export interface LeakReport {
   testExamples: number
   /** Test examples that also occur in training. */
   leaked: number
-  /** The first of them, by number. */
-  firstLeaked: number[]
+  /** The first of them, by number or by name. */
+  firstLeaked: (number | string)[]
 }
 
 /** Numbers of examples listed in a report. */

@@ -110,7 +110,7 @@ export class MappedFile {
 /** Gives an error of the file system the code ERR_HRM_IO; others pass unchanged. */
 export function ioError(operation: string, path: string, error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException).code
-  if (error instanceof HRMError || code === undefined || !(error instanceof Error)) return error
+  if (error instanceof HRMError || typeof code !== 'string' || !(error instanceof Error)) return error
   return new HRMError(
     'ERR_HRM_IO',
     `[${operation}] expected to ${operation} ${path}, got ${code}; do check the path and its permissions`,

@@ -1,53 +1,31 @@
 import { hash } from 'node:crypto'
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
+import { type BuildOptions, type BuildProgress, type BuildResult, checkCount, writerOptions } from '../dataset-build.js'
 import type { Split } from '../dataset-files.js'
 import { DatasetWriter, type SplitCounts, type SplitWriter } from '../dataset-writer.js'
-import { rangeError } from '../errors.js'
 import { checkSeed, RandomStream } from '../random.js'
 import { type ArcAugmentation, augmentedName, augmentGrid, randomAugmentation } from './augment.js'
 import { arcPadToken, arcSeqLen, arcVocabSize, encodeGrid } from './encode.js'
 import { arcMaxSide, type ArcPair } from './grid.js'
 import { puzzleHash } from './hash.js'
-import { type ArcLeakReport, findArcLeaks } from './leaks.js'
+import { findArcLeaks } from './leaks.js'
 import { readArcSources, type SourcedTask } from './sources.js'
 
-/** How far a build is. */
-export interface ArcProgress {
-  phase: string
-  unit: 'files' | 'tasks'
-  done: number
-  total: number
-}
-
-export interface ArcBuildOptions {
+export interface ArcBuildOptions extends BuildOptions {
   /** Files and folders of tasks; test pairs of those called evaluation, and pairs without output, are for the test split. */
   sources: readonly string[]
-  /** The dataset folder. */
-  outDir: string
   /** Augmented versions of each task besides itself. */
   numAug: number
-  /** Decides augmentations and translations. */
-  seed: number
-  /** Whether existing splits are replaced. @default false */
-  force?: boolean
-  signal?: AbortSignal
-  onProgress?: (progress: ArcProgress) => void
 }
 
-export interface ArcBuildResult {
+/** What was built; `leaks` is undefined without test split. */
+export interface ArcBuildResult extends BuildResult {
   /** Tasks, counting those of one id with other pairs. */
   tasks: number
   /** Tasks left out because they came before. */
   repeated: number
   /** Tasks with fewer augmented versions than asked for, as their symmetries leave no more. */
   short: number
-  splits: Partial<Record<Split, SplitCounts>>
-  /** undefined without test split. */
-  leaks: ArcLeakReport | undefined
-  /** SHA-256 of the whole dataset. */
-  hash: string
-  /** SHA-256 of each file. */
-  files: ReadonlyMap<string, string>
 }
 
 const setName = 'all'
@@ -136,11 +114,9 @@ class PuzzleWriter {
  */
 export async function buildArc(options: ArcBuildOptions): Promise<ArcBuildResult> {
   const { sources, outDir, numAug, seed, signal, onProgress } = options
-  if (!Number.isSafeInteger(numAug) || numAug < 0) {
-    throw rangeError(`[arc] expected num-aug to be an integer of at least 0, got ${numAug}; do pass another`)
-  }
+  checkCount('arc', 'num-aug', numAug, 0)
   checkSeed(seed)
-  const report = async (phase: string, unit: 'files' | 'tasks', done: number, total: number) => {
+  const report = async (phase: string, unit: BuildProgress['unit'], done: number, total: number) => {
     onProgress?.({ phase, unit, done, total })
     await yieldToEventLoop()
     signal?.throwIfAborted()
@@ -152,7 +128,7 @@ export async function buildArc(options: ArcBuildOptions): Promise<ArcBuildResult
   const training = tasks.flatMap(({ task, evaluation }) => (evaluation ? task.train : [...task.train, ...task.test]))
   const leaks = tests.length > 0 ? findArcLeaks(training, tests) : undefined
 
-  const writer = DatasetWriter.create(outDir, options)
+  const writer = DatasetWriter.create(outDir, writerOptions(options))
   try {
     const description = {
       task: 'arc',
@@ -183,7 +159,7 @@ export async function buildArc(options: ArcBuildOptions): Promise<ArcBuildResult
       train!.endGroup()
       if (evaluation) test!.endGroup()
       if (versions <= numAug) short++
-      await report('write', 'tasks', done + 1, tasks.length)
+      await report('write', 'puzzles', done + 1, tasks.length)
     }
     const counts: Partial<Record<Split, SplitCounts>> = {}
     for (const { split, writer: splitWriter } of splits) {

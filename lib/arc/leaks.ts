@@ -1,16 +1,7 @@
-import { arcTransforms, transformGrid } from './augment.js'
+import { dihedralCount } from '../dihedral.js'
+import { transformGrid } from './augment.js'
+import type { LeakReport } from '../leaks.js'
 import { arcColours, type ArcPair } from './grid.js'
-
-/** Test pairs that training also has, in any augmentation. */
-export interface ArcLeakReport {
-  compared: 'pairs up to colours and symmetry'
-  /** Test pairs, without augmentations. */
-  testExamples: number
-  /** Those that also occur in training. */
-  leaked: number
-  /** The first of them, as `<task> test[<index>]`. */
-  firstLeaked: string[]
-}
 
 /** Pairs listed in a report. */
 const MAX_LISTED = 10
@@ -30,7 +21,7 @@ function relabelled(cells: Uint8Array): string {
 
 /** The same text for pairs, or inputs without output, that augmentations turn into each other, and for no others. */
 export function canonicalPair({ input, output }: ArcPair): string {
-  const forms = Array.from({ length: arcTransforms }, (_, transform) => {
+  const forms = Array.from({ length: dihedralCount }, (_, transform) => {
     const grids = (output ? [input, output] : [input]).map((grid) => transformGrid(grid, transform))
     const sizes = grids.map(({ height, width }) => `${height}x${width}`).join()
     return `${sizes}:${relabelled(Buffer.concat(grids.map(({ cells }) => cells)))}`
@@ -38,11 +29,11 @@ export function canonicalPair({ input, output }: ArcPair): string {
   return forms.sort()[0]!
 }
 
-/** Looks for test pairs that occur in training; those without output are compared by their input. */
-export function findArcLeaks(
-  train: readonly ArcPair[],
-  test: readonly { name: string; pair: ArcPair }[],
-): ArcLeakReport {
+/**
+ * Looks for test pairs, before augmentation, that occur in training in any augmentation; those without output are compared by
+ * their input.
+ */
+export function findArcLeaks(train: readonly ArcPair[], test: readonly { name: string; pair: ArcPair }[]): LeakReport {
   const unlabelled = test.some(({ pair }) => pair.output === undefined)
   const known = new Set<string>()
   for (const pair of train) {

@@ -82,8 +82,9 @@ export function reportBuild(options: BuildCommandOptions, result: BuildResult, f
     printJson({ type: 'result', dir, ...facts, seed, splits, leaks: leaks ?? null, hash, sha256 })
     return
   }
-  for (const [split, { groups, examples }] of Object.entries(splits)) {
-    print(`${dir}/${split}: ${formatCount(groups)} puzzles, ${formatCount(examples)} examples`)
+  for (const [split, { groups, puzzles, examples }] of Object.entries(splits)) {
+    const versions = puzzles > groups ? ` in ${formatCount(puzzles)} versions` : ''
+    print(`${dir}/${split}: ${formatCount(groups)} puzzles${versions}, ${formatCount(examples)} examples`)
   }
   print(`sha256 ${hash}`)
 }

@@ -6,6 +6,7 @@ import { parseAugmentedName, undoAugmentation } from '#dist/arc/augment.js'
 import { buildArc, type ArcBuildOptions } from '#dist/arc/build.js'
 import { cropGrid, gridCorner } from '#dist/arc/encode.js'
 import { gridRows } from '#dist/arc/grid.js'
+import { DatasetWriter } from '#dist/dataset-writer.js'
 import { Dataset, type Split } from '#dist/dataset.js'
 import { hrm, lastJson } from '../cli/process.js'
 import { hrmError } from '../data/fixtures.js'
@@ -203,6 +204,19 @@ test('a task with a test pair without output is for the test split, without labe
   }
 })
 
+test('tasks of one id with other pairs are groups of their own that share identifiers', async (t) => {
+  const changed = { ...task, test: [{ input: [[7, 7]], output: [[7]] }] }
+  const dir = t.testdir({
+    arc: { 'a.json': JSON.stringify({ aaa: task }), 'b.json': JSON.stringify({ aaa: changed }) },
+  })
+  const { tasks, splits } = await build(dir)
+  t.equal(tasks, 2)
+  t.match(splits.train, { groups: 2, puzzles: 26 })
+  const [first, second] = (await puzzles(join(dir, 'out'), 'train')).map((group) => group.map(({ name }) => name))
+  t.same(first, second)
+  t.equal(JSON.parse(readFileSync(join(dir, 'out/identifiers.json'), 'utf8')).length, 14)
+})
+
 test('symmetric tasks have as many versions as there are', async (t) => {
   // One cell of one colour but black: nine versions, the task among them.
   const dot = { train: [{ input: [[1]], output: [[1]] }], test: [{ input: [[1]], output: [[1]] }] }
@@ -250,6 +264,37 @@ test('what cannot be built is an error and leaves nothing', async (t) => {
   await t.rejects(Dataset.open(join(dir, 'out')), { message: /no such folder/ })
 })
 
+test('hashing tells how far it is, and ends where its caller throws', async (t) => {
+  const description = {
+    padId: 0,
+    ignoreLabelId: 0,
+    blankIdentifierId: 0,
+    vocabSize: 3,
+    seqLen: 2,
+    numPuzzleIdentifiers: 1,
+  }
+  const filled = async (dir: string, onHash: (done: number, total: number) => void) => {
+    const writer = DatasetWriter.create(dir, { onHash })
+    const split = writer.split('train', description)
+    split.beginSet('all')
+    split.example([1, 2], [2, 1])
+    split.endPuzzle(0)
+    split.endGroup()
+    await split.finish()
+    return writer
+  }
+  const dir = t.testdir({})
+  const seen: [number, number][] = []
+  await (await filled(join(dir, 'out'), (done, total) => seen.push([done, total]))).commit(['<blank>'])
+  const size = seen[0]![1]
+  t.same(seen.at(-1), [size, size])
+  t.ok(seen.length === 6 && seen.every(([done], at) => at === 0 || done > seen[at - 1]![0]))
+  const stopped = await filled(join(dir, 'stopped'), () => AbortSignal.abort().throwIfAborted())
+  await t.rejects(stopped.commit(['<blank>']), { name: 'AbortError' })
+  stopped.abort()
+  await t.rejects(Dataset.open(join(dir, 'stopped')), { code: 'ERR_HRM_DATASET' })
+})
+
 test('hrm data arc builds, warns of leaks and says what it wrote', async (t) => {
   const twin = { ...tree, training: { ...tree.training, 'ddd.json': JSON.stringify(other) } }
   const dir = t.testdir({ arc: twin })
@@ -267,12 +312,12 @@ test('hrm data arc builds, warns of leaks and says what it wrote', async (t) => 
     hash: await dataset.hash(),
     sha256: Object,
   })
-  t.match(json.stderr, /warning: 2 of 2 test pairs also occur in train/)
+  t.match(json.stderr, /warning: 2 of 2 test puzzles also occur in train/)
   t.match(json.stderr, /write 4\/4/)
   t.equal(dataset.metadata('train').task, 'arc')
   dataset.close()
   const plain = await hrm(args, { cwd: dir })
-  t.match(plain.stdout, /^out\/train: 4 tasks, 24 puzzles, [0-9]+ examples\nout\/test: .*\nsha256 [0-9a-f]{64}\n$/)
+  t.match(plain.stdout, /^out\/train: 4 puzzles in 24 versions, [0-9]+ examples\nout\/test: .*\nsha256 [0-9a-f]{64}\n$/)
   t.equal((await hrm(['data', 'arc', '-o', 'out2'], { cwd: dir })).code, 2)
   t.equal((await hrm(['data', 'arc', 'nothing', '-o', 'out2'], { cwd: dir })).code, 3)
 })
