@@ -200,7 +200,16 @@ class Training {
     this.#target.setConfig({ model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } })
     const release = await this.#engine.weights.change()
     try {
-      const { globalBatchSize: batchSize, microBatchSize, lr, lrMinRatio, lrWarmupSteps, beta1, beta2, weightDecay } = train
+      const {
+        globalBatchSize: batchSize,
+        microBatchSize,
+        lr,
+        lrMinRatio,
+        lrWarmupSteps,
+        beta1,
+        beta2,
+        weightDecay,
+      } = train
       const { puzzleEmbLr, puzzleEmbWeightDecay, optimizer, ema, emaWarmup, seed } = train
       const options = {
         batchSize,
