@@ -229,6 +229,27 @@ void test('puzzle embeddings follow their names into another dataset, from folde
   })
 })
 
+void test('what the tokens stand for goes along, from the dataset or the checkpoint', async (t) => {
+  const dataset = await tinyDataset(t)
+  const dir = t.testdirName
+  const vocabulary = {
+    task: 'grid',
+    form: 'sequence',
+    rows: 1,
+    columns: 5,
+    answer: 'input',
+    values: [null, 'a', 'b', 'c', 'd', 'e', 'f'],
+  }
+  writeFileSync(join(dataset.dir, 'vocabulary.json'), JSON.stringify(vocabulary))
+  await using model = await HRM.create(tiny, { threads: 1 })
+  await model.save(join(dir, 'ours'))
+  await convertToPyTorch(join(dir, 'ours'), join(dir, 'official/a.pt'), {})
+  await convertToFolder(join(dir, 'official'), join(dir, 'first'), { dataset: dataset.dir })
+  await convertToFolder(join(dir, 'first'), join(dir, 'second'), {})
+  for (const folder of ['first', 'second'])
+    t.same(JSON.parse(readFileSync(join(dir, folder, 'vocabulary.json'), 'utf8')), vocabulary, folder)
+})
+
 void test('a table that is too small for the dataset is refused with the way out', async (t) => {
   const dataset = await tinyDataset(t)
   await using model = await HRM.create({ ...tiny, numPuzzleIdentifiers: 2 }, { threads: 1 })
