@@ -124,7 +124,8 @@ class Backend {
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled memory. Throws ERR_HRM_OUT_OF_MEMORY.
   virtual Tensor allocate(DType dtype, size_t count) = 0;
-  /// Elements offset … offset + count - 1 of a tensor as one that shares its memory. Not for weights and not for swap().
+  /// Elements offset … offset + count - 1 of a tensor as one that shares its memory. Not for weights and not for
+  /// swap().
   virtual Tensor view(const Tensor& tensor, size_t offset, size_t count) = 0;
   /// Copies `count` elements of the tensor's dtype from the host, to element `offset` on. Repacks weights lazily.
   virtual void upload(const Tensor& tensor, const void* source, size_t offset, size_t count) = 0;
