@@ -21,7 +21,7 @@ std::vector<double> relative_change(const std::vector<double>& before, const std
       moved += (after[i] - before[i]) * (after[i] - before[i]);
       size += after[i] * after[i];
     }
-    change[b] = std::sqrt(moved / size);
+    change[b] = moved > 0 ? std::sqrt(moved / size) : 0;
   }
   return change;
 }

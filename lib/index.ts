@@ -21,4 +21,4 @@ export type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, Train
 export { type Task, type Verdict, verify } from './verify.js'
 export type { ViewKind, ViewTask } from './views.js'
 export type { Value, Vocabulary } from './vocabulary.js'
-export type { Pick, VoteOptions, VoteSummary } from './votes.js'
+export type { VoteOptions, VotePick, VoteSummary } from './votes.js'

@@ -12,9 +12,9 @@ import { applyView, invertView, type View, type ViewKind, viewKinds, Views, type
  * slow state moved least in its last segment; `verifier`, the first that obeys the rules of the task, by majority where
  * none does.
  */
-export type Pick = 'majority' | 'q' | 'residual' | 'verifier'
+export type VotePick = 'majority' | 'q' | 'residual' | 'verifier'
 
-export const picks = ['majority', 'q', 'residual', 'verifier'] as const satisfies readonly Pick[]
+export const picks = ['majority', 'q', 'residual', 'verifier'] as const satisfies readonly VotePick[]
 
 /** Runs differ in view, noise or model; the first is the plain one. */
 export interface VoteOptions {
@@ -39,7 +39,7 @@ export interface VoteOptions {
    */
   seed?: number
   /** @default 'majority' */
-  pick?: Pick
+  pick?: VotePick
   /** What the examples are: which views are legal, and which rules the verifier applies. */
   task?: ViewTask
   /** Further models of the same task, for instance other checkpoints. */
@@ -48,7 +48,7 @@ export interface VoteOptions {
 
 /** How an answer came about. */
 export interface VoteSummary {
-  pick: Pick
+  pick: VotePick
   /** The run whose answer was picked, from 0. */
   chosen: number
   /** Share of the runs that gave this answer, above 0 and at most 1. */
@@ -77,7 +77,7 @@ export interface StartNoise {
 }
 
 export interface VotePlan {
-  pick: Pick
+  pick: VotePick
   runs: Run[]
   /** By the rules of the task; only with pick `verifier`. */
   accepts: ((input: Int32Array, answer: Int32Array) => boolean) | undefined
@@ -199,7 +199,7 @@ function majority(answers: readonly SolveResult[]): number {
  */
 export function pickAnswer(
   answers: readonly SolveResult[],
-  pick: Pick,
+  pick: VotePick,
   accepts?: (answer: Int32Array) => boolean,
 ): number {
   if (pick === 'q') return greatest(answers.map(({ qHalt }) => qHalt))

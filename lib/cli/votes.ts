@@ -3,7 +3,7 @@ import type { Weights } from '../evaluate.js'
 import { flops } from '../flops.js'
 import { HRM, type ModelRunOptions } from '../model.js'
 import { type ViewKind, viewKinds, type ViewTask } from '../views.js'
-import { type Pick, picks, type VoteOptions } from '../votes.js'
+import { type VotePick, picks, type VoteOptions } from '../votes.js'
 import { loading } from './exit.js'
 import { integerOption } from './options.js'
 import { taskFormat } from './task-format.js'
@@ -14,7 +14,7 @@ export interface VoteFlags {
   views?: ViewKind[]
   noise?: number
   voteSeed?: number
-  pick?: Pick
+  pick?: VotePick
   also?: string[]
 }
 
