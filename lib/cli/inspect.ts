@@ -264,8 +264,9 @@ function kindOf(path: string, as: string | undefined): Kind {
   const folder = existsSync(path) && statSync(path).isDirectory()
   const got = existsSync(path) ? (folder ? 'another folder' : 'another file') : 'nothing'
   const names = folder ? new Set(readdirSync(path)) : undefined
-  const kind = as === undefined ? Object.values(kinds).find(({ fits }) => fits(path, names)) : kinds[as]
-  if (kind !== undefined && got !== 'nothing') return kind
+  const guess = () => Object.values(kinds).find(({ fits }) => fits(path, names))
+  const kind = got === 'nothing' ? undefined : as === undefined ? guess() : kinds[as]
+  if (kind) return kind
   throw new HRMError(
     'ERR_HRM_DATASET',
     `[inspect] expected a checkpoint, run or dataset folder, or a PyTorch, .npy, .safetensors, .json, .jsonl or .csv file, got ${got} at ${path}; check the path or say what it is with --as`,
