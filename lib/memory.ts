@@ -29,6 +29,11 @@ export interface MemoryOptions {
    */
   train?: boolean
   /**
+   * Rows that a training computes at a time, >= 1, as `microBatchSize`.
+   * @default batch
+   */
+  microBatch?: number
+  /**
    * Whether the training averages the weights.
    * @default false
    */
@@ -68,16 +73,18 @@ function carryBytes(config: ModelConfig, batch: number): number {
 export function estimateMemory(config: ModelOptions, options: MemoryOptions = {}): MemoryEstimate {
   const op = 'estimateMemory'
   const model = resolveModelConfig(config)
-  checkOptions(op, options, ['batch', 'train', 'ema'])
+  checkOptions(op, options, ['batch', 'train', 'microBatch', 'ema'])
   const batch = integerOption(op, 'batch', options.batch, 1, 2 ** 31, 1)
   const { train = false, ema = false } = options
+  const rows = integerOption(op, 'microBatch', options.microBatch, 1, batch, batch)
   const { hiddenSize: d, vocabSize, seqLen, hLayers, lLayers, numPuzzleIdentifiers, puzzleEmbNdim } = model
-  const positions = batch * (puzzlePositions(model) + seqLen)
+  const positions = rows * (puzzlePositions(model) + seqLen)
   const inner = swigluInnerSize(model)
   const dense = parameterCount(model)
   const table = numPuzzleIdentifiers * puzzleEmbNdim
   const packed = (hLayers + lLayers) * (4 * d * d + 3 * inner * d) + vocabSize * d
-  const optimiser = train ? 3 * dense + (ema ? dense + table : 0) : 0
+  // Gradients, those of a further micro-batch, both moments, averages.
+  const optimiser = train ? (rows < batch ? 4 : 3) * dense + (ema ? dense + table : 0) : 0
   // What the kernels of one block share: q, k, v, attention output, its projection, gate, up and their product.
   const shared = positions * (6 * d + 3 * inner)
   // What one layer keeps for its gradient: input, q, k, v, attention output, both norms, gate and up.

@@ -71,6 +71,11 @@ test('the memory estimate is the sum of its parts and grows with the batch', (t)
   )
   t.ok(parts.weights > 4 * 27_275_266 && parts.weights < 4 * 27_300_000)
   t.ok(estimateMemory(paper, { batch: 16, train: true }).bytes > bytes)
+  const micro = estimateMemory(paper, { batch: 64, train: true, microBatch: 8 }).parts
+  const whole = estimateMemory(paper, { batch: 64, train: true }).parts
+  t.ok(micro.activations < whole.activations / 4 && micro.optimiser > whole.optimiser)
+  t.equal(micro.carry, whole.carry)
+  t.throws(() => estimateMemory(paper, { batch: 8, microBatch: 9 }), { code: 'ERR_HRM_ARGUMENT' })
   t.equal(estimateMemory(paper).parts.optimiser, 0)
   t.throws(() => estimateMemory(paper, { batch: 0 }), { code: 'ERR_HRM_ARGUMENT' })
   t.end()
