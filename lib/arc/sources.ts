@@ -2,7 +2,7 @@ import { type Dirent, existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { HRMError } from '../errors.js'
 import { ioError } from '../mapped-file.js'
-import type { ArcTask } from './grid.js'
+import { type ArcTask, gridKey } from './grid.js'
 import { puzzleHash } from './hash.js'
 import { readArcFile } from './read.js'
 
@@ -52,9 +52,16 @@ function isEvaluation(given: string, file: string): boolean {
   return resolve(file).slice(from).toLowerCase().includes('evaluation')
 }
 
+/** Tells copies of a task apart whose pairs come in another order, as ARC-AGI-2 has them of ARC-AGI-1. */
+function pairsInOrder({ train, test }: ArcTask): string {
+  return JSON.stringify(
+    [train, test].map((pairs) => pairs.map(({ input, output }) => [gridKey(input), output && gridKey(output)])),
+  )
+}
+
 /**
  * Reads all tasks of files and folders, sorted by id, so that neither the order of the paths nor that of the files
- * counts. A task that comes again with the same pairs is left out.
+ * counts. Of a task that comes several times with the same pairs one is taken.
  *
  * @param onFile - called after each file
  * @throws HRMError ERR_HRM_DATASET naming file and place, or where two evaluation tasks share an id; ERR_HRM_IO
@@ -74,8 +81,10 @@ export async function readArcSources(
       // Without outputs there is nothing to train on, wherever the file lies.
       const held = evaluation || task.test.some(({ output }) => output === undefined)
       const key = `${held ? 1 : 0} ${puzzleHash([...task.train, ...task.test])}`
-      if (versions.has(key)) repeated++
-      else versions.set(key, { task, evaluation: held, path: file })
+      const same = versions.get(key)
+      if (same) repeated++
+      if (!same || pairsInOrder(task) < pairsInOrder(same.task))
+        versions.set(key, { task, evaluation: held, path: file })
     }
     await onFile(done + 1, files.length)
   }
