@@ -11,10 +11,7 @@ export function unlessGolden(part: string): false | string {
 }
 
 /** Damaged files tried per format, more in the long form of the tests. */
-export const damagedFiles = process.env['HRM_TEST_LONG'] === '1' ? 20_000 : 1000
-
-/** Changed text files tried per reader, more in the long form of the tests. */
-export const changedTexts = process.env['HRM_TEST_LONG'] === '1' ? 100_000 : 5000
+export const damagedFiles = process.env['HRM_TEST_LONG'] === '1' ? 100_000 : 5000
 
 /** The bytes of a .npy file with any header. */
 export function npyBytes(header: string, data: Uint8Array, version = 1): Uint8Array {

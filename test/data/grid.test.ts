@@ -14,7 +14,7 @@ import {
   valuesToJson,
 } from '#dist/grid/index.js'
 import { hrm, lastJson } from '../cli/process.js'
-import { changedTexts, hrmError } from './fixtures.js'
+import { damagedFiles, hrmError } from './fixtures.js'
 
 type Json = unknown
 
@@ -292,7 +292,7 @@ for (const ending of ['jsonl', 'csv']) {
           return (error as { code?: string }).code === 'ERR_HRM_DATASET' && (error as Error).message.length < 2000
         }
       }),
-      { numRuns: changedTexts / 2 },
+      { numRuns: damagedFiles / 2 },
     )
   })
 }

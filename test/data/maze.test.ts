@@ -15,7 +15,7 @@ import {
   verifyMaze,
 } from '#dist/maze/index.js'
 import { hrm, lastJson } from '../cli/process.js'
-import { changedTexts, hrmError } from './fixtures.js'
+import { damagedFiles, hrmError } from './fixtures.js'
 
 const ops = JSON.parse(readFileSync(join(import.meta.dirname, '../../../test/golden/ops/ops.json'), 'utf8')) as {
   dihedral: { input: number[][]; transforms: number[][][]; DIHEDRAL_INVERSE: number[] }
@@ -321,7 +321,7 @@ test('no change of a maze CSV leads to anything but valid rows or an HRMError', 
         return (error as { code?: string }).code === 'ERR_HRM_DATASET' && (error as Error).message.length < 2000
       }
     }),
-    { numRuns: changedTexts },
+    { numRuns: damagedFiles },
   )
 })
 

@@ -258,6 +258,67 @@ void test('keys that mean nothing here are left out, also one called __proto__',
   t.equal(({} as { polluted?: boolean }).polluted, undefined)
 })
 
+void test('no mutation of all_config.yaml leads to anything but a configuration or an HRMError', async (t) => {
+  const path = join(t.testdir(), 'all_config.yaml')
+  const official =
+    'arch:\n  name: hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1\n  loss: {name: losses@ACTLossHead, loss_type: softmax_cross_entropy}\n' +
+    '  H_cycles: 2\n  hidden_size: 512\n  puzzle_emb_ndim: &d 512\nlr: 1.0e-05\nseed: 0\ndata_path: "data/x"\nepochs: *d\neval_interval: null\n'
+  const piece = fc.oneof(
+    fc.string({ unit: 'binary', maxLength: 6 }),
+    fc.constantFrom(
+      '&a',
+      '*a',
+      '*d',
+      '!!js/function ',
+      '!!binary ',
+      '<<: ',
+      '[',
+      ']',
+      '{',
+      '}',
+      ': ',
+      '- ',
+      '\n',
+      '\t',
+      '|',
+      '>',
+      '?',
+      '%',
+      '"',
+      "'",
+      '#',
+      '1e999',
+      '.nan',
+      '~',
+      '__proto__: {a: 1}\n',
+      '\u0000',
+      '---\n',
+    ),
+  )
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.nat(), fc.nat(8), piece), { minLength: 1, maxLength: 4 }),
+      async (changes) => {
+        let yaml = official
+        for (const [at, removed, added] of changes) {
+          const start = at % yaml.length
+          yaml = yaml.slice(0, start) + added + yaml.slice(start + removed)
+        }
+        writeFileSync(path, yaml)
+        try {
+          await readOfficialConfig(path)
+          return true
+        } catch (error) {
+          const { code, message } = error as { code: string; message: string }
+          return ['ERR_HRM_CHECKPOINT', 'ERR_HRM_CONFIG'].includes(code) && Buffer.byteLength(message) < 2000
+        }
+      },
+    ),
+    { numRuns: damagedFiles },
+  )
+  t.equal(({} as { a?: number }).a, undefined)
+})
+
 void test('no mutation of a file leads to anything but tensors or an HRMError', async (t) => {
   const path = join(t.testdir(), 'mutated.pt')
   const files = sampleFiles()
@@ -290,7 +351,7 @@ void test('no mutation of a file leads to anything but tensors or an HRMError', 
         }
       },
     ),
-    { numRuns: damagedFiles * 5 },
+    { numRuns: damagedFiles },
   )
   t.ok(process.memoryUsage().rss - before < 300 * 2 ** 20, 'memory stays bounded')
 })
