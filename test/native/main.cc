@@ -1,7 +1,9 @@
 // hrm_optable MODE [DIR] [--backend NAME] [--threads N] [--filter TEXT]
+// Without --backend the environment variable HRM_ISA chooses the instruction set, else the best one is taken.
 // hrm_optable backends: the names that --backend takes on this machine, one a line
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <map>
 #include <stdexcept>
@@ -22,6 +24,7 @@ const std::map<std::string, void (*)(const Options&, Report&)> kModes = {
 
 Options parse(int count, char** words) {
   Options options;
+  if (const char* isa = std::getenv("HRM_ISA"); isa && *isa) options.backend = std::string("simd:") + isa;
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
     if (word.rfind("--", 0) != 0) {
