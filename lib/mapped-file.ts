@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import { HRMError } from './errors.js'
 
 /** Longest ArrayBuffer that V8 makes; longer files are read by position. */
@@ -6,6 +7,13 @@ const MAX_MAPPED_BYTES = 2 ** 32 - 1
 
 /** Longest single read: one system call transfers below 2^31 bytes. */
 const MAX_READ_BYTES = 2 ** 30
+
+/**
+ * A mapping ends with its buffer's finaliser, which runs when the event loop turns. A loop over many files that never
+ * waits for anything would use up the mappings that the system grants a process, 65,530 on Linux.
+ */
+const MAPPINGS_PER_TURN = 256
+let mappings = 0
 
 const sourceOfMappings = async (): Promise<((path: string) => ArrayBuffer) | undefined> => {
   try {
@@ -57,6 +65,7 @@ export class MappedFile {
         descriptor = undefined
         return file
       }
+      if (++mappings % MAPPINGS_PER_TURN === 0) await turnOfEventLoop()
       const mapping = new Uint8Array(mapFile(path))
       return new MappedFile(path, mapping.length, mapping, undefined)
     } catch (error) {

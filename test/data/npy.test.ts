@@ -186,6 +186,19 @@ void test('a missing file and a folder are ERR_HRM_IO', async (t) => {
   t.match(await hrmError(() => NpyArray.open(dir)), { code: 'ERR_HRM_IO' })
 })
 
+const linux = process.platform === 'linux' ? false : 'mappings are listed on Linux alone'
+void test('a loop over many files that never waits gives their mappings back', { skip: linux }, async (t) => {
+  const path = join(t.testdir(), 'often.npy')
+  writeFileSync(path, npy('<i4', [2], [1, 2]))
+  let most = 0
+  for (let opened = 1; opened <= 10_000; opened++) {
+    const array = await NpyArray.open(path)
+    array.close()
+    if (opened % 500 === 0) most = Math.max(most, readFileSync('/proc/self/maps', 'utf8').split('often.npy').length)
+  }
+  t.ok(most < 5000, `${most} mappings at once`)
+})
+
 void test('no mutation of a file leads to anything but values or an HRMError', async (t) => {
   const path = join(t.testdir(), 'mutated.npy')
   const original = npy('<i4', [4, 3], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
