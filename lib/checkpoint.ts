@@ -50,7 +50,8 @@ export interface TrainerRecord {
   datasetHash: string
   /** Whether the evaluation of this step was interrupted and is still to be done. */
   evaluationPending: boolean
-  patience: Patience
+  /** Absent in checkpoints of version 0.1.0, which could not stop early. */
+  patience?: Patience
 }
 
 /** What decides on stopping early; evaluations outside of the schedule do not count, so that a pause changes nothing. */

@@ -193,7 +193,7 @@ class Training {
       this.#savedStep = record.evaluationPending ? -1 : record.step
       this.#evaluatedStep = record.evaluationPending ? -1 : record.step
       this.#checkpoint = resumed.dir
-      this.#patience = record.patience
+      this.#patience = record.patience ?? this.#patience
       await this.#restoreBest()
     }
     this.#target.setVocabulary(this.#vocabulary)

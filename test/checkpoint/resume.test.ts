@@ -1,4 +1,5 @@
-import { readFileSync, readlinkSync, realpathSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readFileSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
 import { stateHash } from '#dist/checkpoint.js'
@@ -128,6 +129,33 @@ test('a run goes on in another folder from a checkpoint of the first', async (t)
   await run(data, { ...full, maxSteps: 6, checkpoint: { dir: first } })
   await run(data, { ...full, checkpoint: { dir: second }, resume: first })
   t.equal(await stateHash(second), expected)
+})
+
+test('a checkpoint of version 0.1.0, without the keys that came later, resumes', async (t) => {
+  const data = await tinyDataset(t)
+  const dir = join(t.testdirName, 'old')
+  await using model = await HRM.create(tiny, { seed: 0 })
+  await model.train(data, { ...full, maxSteps: 10, checkpoint: { dir } }).done()
+  const checkpoint = join(dir, 'step_10')
+  const { self, ...hashes } = JSON.parse(readFileSync(join(checkpoint, 'hash.json'), 'utf8')) as {
+    self: string
+    sha256: Record<string, string>
+  }
+  const sha256 = (body: string) => createHash('sha256').update(body).digest('hex')
+  const later = ['no_ACT_continue', 'micro_batch_size', 'validation_groups', 'early_stop_patience', 'patience']
+  for (const name of ['config.json', 'trainer.json']) {
+    const body = readFileSync(join(checkpoint, name), 'utf8')
+    const without = (key: string, value: unknown) => (later.includes(key) ? undefined : value)
+    const old = `${JSON.stringify(JSON.parse(body, without), null, 2)}\n`
+    t.not(old, body, name)
+    writeFileSync(join(checkpoint, name), old)
+    hashes.sha256[name] = sha256(old)
+  }
+  t.not(sha256(JSON.stringify(hashes)), self)
+  const signed = { ...hashes, self: sha256(JSON.stringify(hashes)) }
+  writeFileSync(join(checkpoint, 'hash.json'), `${JSON.stringify(signed, null, 1)}\n`)
+  await model.train(data, { ...full, checkpoint: { dir }, resume: 'auto' }).done()
+  t.equal(await stateHash(dir), await reference(t, data))
 })
 
 test('resuming with what does not fit is refused', async (t) => {

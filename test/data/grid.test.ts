@@ -292,7 +292,7 @@ for (const ending of ['jsonl', 'csv']) {
           return (error as { code?: string }).code === 'ERR_HRM_DATASET' && (error as Error).message.length < 2000
         }
       }),
-      { numRuns: damagedFiles / 2 },
+      { numRuns: damagedFiles },
     )
   })
 }
