@@ -5,7 +5,7 @@ import { checkOptions, choiceOption, integerOption, show, signalOption } from '.
 import { type Example, readPuzzleIds, readTokens, type SolveInput, type TokenLimits } from './tokens.js'
 import { readVotes, type StartNoise, vote, type VoteOptions, type VoteSummary } from './votes.js'
 
-/** `max` always runs `maxSegments`; `q` stops a sequence once q_halt > q_continue. */
+/** `max` always runs `maxSegments`; `q` stops a sequence once q_halt > q_continue, of halt-only models q_halt > 0. */
 export type Halting = 'max' | 'q'
 
 export interface SegmentsOptions {

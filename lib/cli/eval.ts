@@ -163,7 +163,7 @@ export function evalCommand(): Command {
     .addOption(integerOption('--batch <n>', 'rows of a batch'))
     .addOption(integerOption('--max-examples <n>', 'examples of each set at most'))
     .addOption(
-      new Option('--halting <rule>', 'max: all segments, q: until q_halt > q_continue')
+      new Option('--halting <rule>', 'max: all segments, q: until q_halt > q_continue (halt-only models: > 0)')
         .choices(['max', 'q'])
         .default('max'),
     )

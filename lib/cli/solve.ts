@@ -207,7 +207,7 @@ export function solveCommand(): Command {
       ).choices(['raw', 'ema']),
     )
     .addOption(
-      new Option('--halting <rule>', 'max: all segments, q: until q_halt > q_continue')
+      new Option('--halting <rule>', 'max: all segments, q: until q_halt > q_continue (halt-only models: > 0)')
         .choices(['max', 'q'])
         .default('max'),
     )
