@@ -39,8 +39,9 @@ struct Storage {
 /// A reference to device memory; empty where an optional tensor is absent.
 using Tensor = std::shared_ptr<Storage>;
 
-/// How a backend computes: in real() throughout, or for inference with the linear layers of the blocks in int8.
-enum class Precision : uint8_t { fp32, fp64, int8 };
+/// How a backend computes: in real() throughout; for inference with the linear layers of the blocks in int8; or with
+/// activations and copies of the weights in bf16, accumulating in fp32 (CUDA).
+enum class Precision : uint8_t { fp32, fp64, int8, bf16 };
 
 enum class LossType : uint8_t { stablemax_cross_entropy, softmax_cross_entropy };
 
@@ -87,6 +88,11 @@ struct BlockTape {
   virtual ~BlockTape() = default;
 };
 
+/// A sequence of calls that a graph backend has captured, to be replayed; see Backend::record().
+struct Recording {
+  virtual ~Recording() = default;
+};
+
 /// Columns of `row_stats` [B, kRowStats] f64, written by loss().
 enum RowStat : int {
   kLmLoss,         // mean over labelled tokens of the cross-entropy; 0 where no token is labelled
@@ -98,12 +104,14 @@ enum RowStat : int {
   kRowStats
 };
 
-/// Columns of the f64 tensor `hyper` [kHyperCount] that optimiser steps read, so that a recorded step can be replayed.
+/// Columns of the f64 tensor `hyper` [kHyperCount], what changes from step to step, so that a recorded step can be
+/// replayed.
 enum Hyper : int {
   kLearningRate,        // AdamATan2's rate at this step
   kPuzzleLearningRate,  // SignSGD's rate at this step
-  kStep,                // t of AdamATan2's bias corrections, from 1
+  kStep,                // t, from 1: of AdamATan2's bias corrections and of the exploration's draws
   kEmaDecay,            // decay of this step, 0..1
+  kApply,               // 0 keeps adam_atan2(), sign_sgd() and ema() from changing anything; set by guard()
   kHyperCount
 };
 
@@ -118,12 +126,17 @@ class Backend {
 
   /// One line for people: "cpu avx512, 2 threads".
   virtual std::string describe() const = 0;
-  /// dtype of weights, states, logits and gradients: f32, or f64 for the reference in double.
+  /// dtype in which weights, states, logits and gradients go in and out: f32, or f64 for the reference in double.
   virtual DType real() const = 0;
 
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled memory. Throws ERR_HRM_OUT_OF_MEMORY.
   virtual Tensor allocate(DType dtype, size_t count) = 0;
+  /// Zero-filled activations [batch, S, D], real() outside and of the backend's own format inside: what states, x and
+  /// their gradients are kept in.
+  virtual Tensor allocate_activations(const Shapes& shapes, int64_t batch) {
+    return allocate(real(), static_cast<size_t>(batch * shapes.S() * shapes.D));
+  }
   /// Elements offset … offset + count - 1 of a tensor as one that shares its memory. Not for weights and not for
   /// swap().
   virtual Tensor view(const Tensor& tensor, size_t offset, size_t count) = 0;
@@ -136,9 +149,10 @@ class Backend {
   virtual void swap(const Tensor& a, const Tensor& b) = 0;
   virtual std::unique_ptr<BlockTape> make_tape(const BlockParams& params, int64_t batch) = 0;
 
-  /// Issues `body`. A graph backend captures it once per key and replays it; a CPU runs it.
-  virtual void record(uint64_t key, const std::function<void()>& body) {
-    (void)key;
+  /// Issues `body`: calls of this backend that neither allocate nor touch the host's memory, on the same tensors each
+  /// time. A graph backend keeps them in `recording` (empty at first) and replays them; a CPU runs them.
+  virtual void record(std::unique_ptr<Recording>& recording, const std::function<void()>& body) {
+    (void)recording;
     body();
   }
 
@@ -158,6 +172,12 @@ class Backend {
   /// Rows with halted != 0: current <- next.   next, current: [B, width] i32; halted: [B] u8
   virtual void replace_halted(int64_t batch, int64_t width, const Tensor& halted, const Tensor& next,
                               const Tensor& current) = 0;
+  /// min_steps[b] <- with `probability` an integer of 2 … max_steps, else 0, drawn by Philox from (seed,
+  /// PhiloxStream::exploration, b, hyper[kStep]): u = uniform_float(word 0) < probability, 2 + word 1 * (max_steps - 1)
+  /// / 2^32.
+  ///   min_steps: [B] i32
+  virtual void explore(int64_t batch, uint64_t seed, double probability, int64_t max_steps, const Tensor& hyper,
+                       const Tensor& min_steps) = 0;
   /// steps += 1; halted <- steps >= max_steps, or in training (draws given, max_steps > 1) also by the rule, but never
   /// before the drawn minimum.
   ///   q: [B, 2] real (halt, continue); min_steps: [B] i32, 0 where nothing is explored, or empty in evaluation
@@ -220,6 +240,8 @@ class Backend {
   /// sums[index] <- sum of squares of `tensor` in double, in a fixed order. Non-finite elements make it non-finite.
   ///   sums: f64
   virtual void sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) = 0;
+  /// hyper[kApply] <- 1 where every element of both is finite, else 0.   sums, row_stats: f64
+  virtual void guard(const Tensor& sums, const Tensor& row_stats, const Tensor& hyper) = 0;
   /// weight <- (1 - lr*wd)*weight, then the AdamATan2 step; m, v updated.   all [n] real; hyper: [kHyperCount] f64
   virtual void adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,
                           const Tensor& m, const Tensor& v) = 0;

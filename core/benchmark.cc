@@ -31,17 +31,10 @@ class Workbench {
   const int64_t batch;
 
   Tensor output(int64_t count) const { return backend.allocate(backend.real(), static_cast<size_t>(count)); }
-  Tensor states() const { return random(batch * shapes.S() * shapes.D, 1); }
+  Tensor states() const { return filled(backend.allocate_activations(shapes, batch), 1); }
 
   /// Uniform in [-size, size].
-  Tensor random(int64_t count, double size) const {
-    const Tensor tensor = output(count);
-    if (backend.real() == DType::f64)
-      upload<double>(tensor, size);
-    else
-      upload<float>(tensor, size);
-    return tensor;
-  }
+  Tensor random(int64_t count, double size) const { return filled(output(count), size); }
 
   /// Integers in [0, limit).
   Tensor indices(int64_t count, int64_t limit) const {
@@ -70,6 +63,7 @@ class Workbench {
     values[kLearningRate] = values[kPuzzleLearningRate] = 1e-6;
     values[kStep] = 100;
     values[kEmaDecay] = 0.999;
+    values[kApply] = 1;
     const Tensor tensor = backend.allocate(DType::f64, kHyperCount);
     backend.upload(tensor, values, 0, kHyperCount);
     return tensor;
@@ -87,6 +81,14 @@ class Workbench {
   }
 
  private:
+  Tensor filled(const Tensor& tensor, double size) const {
+    if (backend.real() == DType::f64)
+      upload<double>(tensor, size);
+    else
+      upload<float>(tensor, size);
+    return tensor;
+  }
+
   template <typename T>
   void upload(const Tensor& tensor, double size) const {
     std::vector<T> values(tensor->count);

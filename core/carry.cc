@@ -21,21 +21,26 @@ Carry::Carry(const Model& model, int64_t batch, bool labelled)
   inputs_ = backend.allocate(DType::i32, tokens);
   if (labelled) labels_ = backend.allocate(DType::i32, tokens);
   puzzle_ids_ = backend.allocate(DType::i32, rows);
-  next_ = backend.allocate(DType::i32, tokens);
+  next_inputs_ = backend.allocate(DType::i32, tokens);
+  if (labelled) next_labels_ = backend.allocate(DType::i32, tokens);
+  next_puzzle_ids_ = backend.allocate(DType::i32, rows);
   set_halted(std::vector<uint8_t>(rows, 1));
 }
 
-void Carry::replace_halted(const Batch& next, int64_t batch) {
+void Carry::stage(const Batch& next) {
+  Backend& backend = model_.backend();
+  backend.upload(next_inputs_, next.inputs.data(), 0, next.inputs.size());
+  backend.upload(next_puzzle_ids_, next.puzzle_ids.data(), 0, next.puzzle_ids.size());
+  if (!next.labels.empty()) backend.upload(next_labels_, next.labels.data(), 0, next.labels.size());
+}
+
+void Carry::replace_halted(int64_t batch, bool labelled) {
   Backend& backend = model_.backend();
   const Shapes& shapes = model_.shapes();
   backend.reset_halted(shapes, batch, halted_, model_.init_h(), model_.init_l(), states_.h, states_.l, steps_);
-  const auto replace = [&](const std::vector<int32_t>& values, int64_t width, const Tensor& current) {
-    backend.upload(next_, values.data(), 0, values.size());
-    backend.replace_halted(batch, width, halted_, next_, current);
-  };
-  replace(next.inputs, shapes.T, inputs_);
-  replace(next.puzzle_ids, 1, puzzle_ids_);
-  if (!next.labels.empty()) replace(next.labels, shapes.T, labels_);
+  backend.replace_halted(batch, shapes.T, halted_, next_inputs_, inputs_);
+  backend.replace_halted(batch, 1, halted_, next_puzzle_ids_, puzzle_ids_);
+  if (labelled) backend.replace_halted(batch, shapes.T, halted_, next_labels_, labels_);
 }
 
 void Carry::add_noise(int64_t slot, const StartNoise& noise) {

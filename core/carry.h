@@ -25,8 +25,10 @@ class Carry {
   /// All slots start halted.
   Carry(const Model& model, int64_t batch, bool labelled);
 
-  /// Halted slots: states <- start states, steps <- 0, example <- next's.
-  void replace_halted(const Batch& next, int64_t batch);
+  /// Hands over the examples that wait for slots to halt.
+  void stage(const Batch& next);
+  /// Halted slots: states <- start states, steps <- 0, example <- the one that waits.
+  void replace_halted(int64_t batch, bool labelled);
   /// Marks every slot (or those flagged) halted, so that the next example starts there.
   void set_halted(const std::vector<uint8_t>& flags);
   /// Adds noise to the states of a slot that was just reset.
@@ -50,7 +52,7 @@ class Carry {
   int64_t capacity_;
   States states_;
   Tensor steps_, halted_, inputs_, labels_, puzzle_ids_;
-  Tensor next_;  // [B, T] i32, where incoming examples wait
+  Tensor next_inputs_, next_labels_, next_puzzle_ids_;  // where incoming examples wait
 };
 
 /// Checks shapes and ranges of a batch against the model. Throws ERR_HRM_SHAPE or ERR_HRM_ARGUMENT naming row and

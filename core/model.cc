@@ -65,8 +65,7 @@ void Model::backward(int64_t batch, const Tensor& tokens, const Tensor& z_h, con
 }
 
 States Model::allocate_states(int64_t batch) const {
-  const auto count = static_cast<size_t>(batch * shapes_.S() * shapes_.D);
-  return {backend_->allocate(backend_->real(), count), backend_->allocate(backend_->real(), count)};
+  return {backend_->allocate_activations(shapes_, batch), backend_->allocate_activations(shapes_, batch)};
 }
 
 OneStepTape Model::make_tape(int64_t batch) const {

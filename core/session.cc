@@ -36,7 +36,7 @@ Session::Session(const Model& model, int64_t capacity)
     return backend_.allocate(dtype, static_cast<size_t>(count));
   };
   if (s.E > 0) puzzle_rows_ = allocate(real, capacity * s.E);
-  x_ = allocate(real, capacity * s.S() * s.D);
+  x_ = backend_.allocate_activations(s, capacity);
   logits_ = allocate(real, capacity * s.T * s.V);
   q_ = allocate(real, capacity * 2);
   predictions_ = allocate(DType::i32, capacity * s.T);
@@ -75,8 +75,12 @@ SegmentResult Session::segment(const SegmentRequest& request) {
 
   if (request.keep) carry_.compact(*request.keep);
   rows_ = n;
+  carry_.stage(request.batch);
   carry_.set_halted(request.reset);
-  carry_.replace_halted(request.batch, n);
+  if (!request.noise.empty() || request.residual) {
+    carry_.replace_halted(n, labelled);
+    carry_.set_halted(std::vector<uint8_t>(static_cast<size_t>(n), 0));
+  }
   for (size_t b = 0; b < request.noise.size(); ++b)
     if (request.reset[b] && request.noise[b].sigma > 0) carry_.add_noise(static_cast<int64_t>(b), request.noise[b]);
   const States& z = carry_.states();
@@ -84,15 +88,18 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   const size_t state_count = rows * static_cast<size_t>(s.S() * s.D);
   const std::vector<double> before =
       request.residual ? download_real(backend_, z.h, state_count) : std::vector<double>();
-  if (s.E > 0) backend_.gather_rows(n, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
-  model_.embed(n, carry_.inputs(), puzzle_rows_, x_);
-  model_.think(n, z, x_);
-  model_.last_update(n, z, x_, nullptr);
-  model_.readout(n, z.h, logits_, q_);
-  backend_.argmax(s, n, logits_, predictions_);
-  const ModelConfig& config = model_.config();
-  backend_.halt(n, config.halt_max_segments, config.halt_rule(), q_, {}, carry_.steps(), carry_.halted());
-  if (labelled) backend_.loss(s, n, config.loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
+  backend_.record(segments_[{n, labelled}], [&] {
+    const ModelConfig& config = model_.config();
+    carry_.replace_halted(n, labelled);
+    if (s.E > 0) backend_.gather_rows(n, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
+    model_.embed(n, carry_.inputs(), puzzle_rows_, x_);
+    model_.think(n, z, x_);
+    model_.last_update(n, z, x_, nullptr);
+    model_.readout(n, z.h, logits_, q_);
+    backend_.argmax(s, n, logits_, predictions_);
+    backend_.halt(n, config.halt_max_segments, config.halt_rule(), q_, {}, carry_.steps(), carry_.halted());
+    if (labelled) backend_.loss(s, n, config.loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
+  });
 
   SegmentResult result;
   result.tokens.resize(rows * static_cast<size_t>(s.T));

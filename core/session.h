@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/carry.h"
@@ -40,6 +42,7 @@ class Session {
   Carry carry_;
   int64_t rows_ = 0;
   Tensor puzzle_rows_, x_, logits_, q_, predictions_, row_stats_;
+  std::map<std::pair<int64_t, bool>, std::unique_ptr<Recording>> segments_;  // by number of rows and whether labelled
 };
 
 }  // namespace hrm

@@ -4,17 +4,11 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/philox.h"
 #include "core/real_values.h"
 
 namespace hrm {
 
 namespace {
-
-enum RecordKey : uint64_t { kMeasure, kUpdate, kThink, kForward, kBootstrap, kBackward, kRecordKeys };
-
-/// Each micro-batch has recordings of its own.
-uint64_t key_of(RecordKey key, size_t micro) { return key + micro * kRecordKeys; }
 
 const TrainConfig& validated(const TrainConfig& config) {
   config.validate();
@@ -44,8 +38,8 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
     puzzle_rows_ = allocate(real, M * s.E);
     grad_puzzle_rows_ = allocate(real, B * s.E);
   }
-  x_ = allocate(real, M * s.S() * s.D);
-  grad_ = allocate(real, M * s.S() * s.D);
+  x_ = backend_.allocate_activations(s, M);
+  grad_ = backend_.allocate_activations(s, M);
   logits_ = allocate(real, B * s.T * s.V);
   grad_logits_ = allocate(real, M * s.T * s.V);
   q_ = allocate(real, B * 2);
@@ -108,98 +102,30 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
 StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) {
   check_batch(model_, batch, batch_, true);
   ++step_;
-  begin(batch, draws);
-  for (size_t micro = 0; micro < micro_batches_.size(); ++micro) {
-    think(micro);
-    forward(micro);
-    if (bootstraps_) bootstrap(micro);
-    backward(micro);
-  }
-  measure();
-  // Data-parallel training would reduce gradients and sparse rows across devices here: complete, not yet applied.
-  StepResult result = summarise();
-  if (result.non_finite.empty())
+  stage(batch, draws);
+  backend_.record(draws ? drawn_step_ : explored_step_, [&] {
+    const ModelConfig& config = model_.config();
+    begin();
+    if (act_ && !draws)
+      backend_.explore(batch_, config_.seed, config.halt_exploration_prob, config.halt_max_segments, hyper_,
+                       min_steps_);
+    for (size_t micro = 0; micro < micro_batches_.size(); ++micro) {
+      think(micro);
+      forward(micro);
+      if (bootstraps_) bootstrap(micro);
+      backward(micro);
+    }
+    measure();
+    // Data-parallel training would reduce gradients and sparse rows across devices here: complete, not yet applied.
     update();
-  else
-    carry_.set_halted(std::vector<uint8_t>(static_cast<size_t>(batch_), 1));
+  });
+  StepResult result = summarise();
+  if (!result.non_finite.empty()) carry_.set_halted(std::vector<uint8_t>(static_cast<size_t>(batch_), 1));
   return result;
 }
 
-void Trainer::begin(const Batch& batch, const std::optional<Draws>& draws) {
-  carry_.replace_halted(batch, batch_);
-  if (!act_) return;
-  const std::vector<int32_t> explored = min_steps(draws);
-  backend_.upload(min_steps_, explored.data(), 0, explored.size());
-}
-
-void Trainer::think(size_t micro) {
-  backend_.record(key_of(kThink, micro), [&] {
-    const Shapes& s = model_.shapes();
-    const MicroBatch& on = micro_batches_[micro];
-    if (s.E > 0) backend_.gather_rows(rows_, s.E, model_.puzzle_table(), on.puzzle_ids, puzzle_rows_);
-    model_.embed(rows_, on.inputs, puzzle_rows_, x_);
-    model_.think(rows_, on.states, x_);
-  });
-}
-
-void Trainer::forward(size_t micro) {
-  backend_.record(key_of(kForward, micro), [&] {
-    const ModelConfig& config = model_.config();
-    const MicroBatch& on = micro_batches_[micro];
-    model_.last_update(rows_, on.states, x_, &tape_);
-    model_.readout(rows_, on.states.h, on.logits, on.q);
-    backend_.halt(rows_, config.halt_max_segments, config.halt_rule(), on.q, on.min_steps, on.steps, on.halted);
-  });
-}
-
-// Exploration (paper, ACT): with probability epsilon a fresh minimum of 2 … M_max segments holds for this decision.
-std::vector<int32_t> Trainer::min_steps(const std::optional<Draws>& draws) const {
-  const double probability = model_.config().halt_exploration_prob;
-  const auto choices = static_cast<uint64_t>(model_.config().halt_max_segments - 1);
-  std::vector<int32_t> minimum(static_cast<size_t>(batch_));
-  for (size_t b = 0; b < minimum.size(); ++b) {
-    const auto words =
-        philox_draw(config_.seed, PhiloxStream::exploration, static_cast<uint32_t>(b), static_cast<uint64_t>(step_));
-    const float u = draws ? draws->u[b] : uniform_float(words[0]);
-    const int32_t drawn = draws ? draws->min_steps[b] : 2 + static_cast<int32_t>(words[1] * choices >> 32);
-    minimum[b] = u < static_cast<float>(probability) ? drawn : 0;
-  }
-  return minimum;
-}
-
-void Trainer::bootstrap(size_t micro) {
-  backend_.record(key_of(kBootstrap, micro), [&] {
-    const MicroBatch& on = micro_batches_[micro];
-    backend_.copy(on.states.h, next_.h, next_.h->count);
-    backend_.copy(on.states.l, next_.l, next_.l->count);
-    model_.think(rows_, next_, x_);
-    model_.last_update(rows_, next_, x_, nullptr);
-    model_.readout(rows_, next_.h, {}, next_q_);
-    backend_.q_continue_target(rows_, model_.config().halt_max_segments, next_q_, on.steps, on.target);
-  });
-}
-
-void Trainer::backward(size_t micro) {
-  backend_.record(key_of(kBackward, micro), [&] {
-    const MicroBatch& on = micro_batches_[micro];
-    backend_.loss(model_.shapes(), rows_, model_.config().loss_type, 1 / static_cast<double>(batch_), on.logits, on.q,
-                  on.labels, on.target, on.row_stats, grad_logits_, grad_q_);
-    model_.backward(rows_, on.inputs, on.states.h, grad_logits_, grad_q_, tape_, grad_,
-                    micro == 0 ? grads_ : micro_grads_, on.grad_puzzle_rows);
-    if (micro == 0) return;
-    for (size_t i = 0; i < grad_list_.size(); ++i) backend_.add(grad_list_[i].tensor, micro_grad_list_[i].tensor);
-  });
-}
-
-void Trainer::measure() {
-  backend_.record(kMeasure, [&] {
-    for (size_t i = 0; i < grad_list_.size(); ++i) backend_.sum_squares(grad_list_[i].tensor, grad_sums_, i);
-    if (grad_puzzle_rows_) backend_.sum_squares(grad_puzzle_rows_, grad_sums_, grad_list_.size());
-  });
-}
-
-void Trainer::update() {
-  const double ema = ema_decay(step_, config_.ema, config_.ema_warmup);
+void Trainer::stage(const Batch& batch, const std::optional<Draws>& draws) {
+  carry_.stage(batch);
   const auto rate = [&](double base) {
     return learning_rate(step_, base, config_.lr_warmup_steps, config_.total_steps, config_.lr_min_ratio);
   };
@@ -207,20 +133,71 @@ void Trainer::update() {
   hyper[kLearningRate] = rate(config_.lr);
   hyper[kPuzzleLearningRate] = rate(config_.puzzle_emb_lr);
   hyper[kStep] = static_cast<double>(step_);
-  hyper[kEmaDecay] = ema;
+  hyper[kEmaDecay] = ema_decay(step_, config_.ema, config_.ema_warmup);
   backend_.upload(hyper_, hyper.data(), 0, hyper.size());
-  backend_.record(kUpdate, [&] {
-    if (grad_puzzle_rows_)
-      backend_.sign_sgd(batch_, model_.shapes().E, config_.puzzle_emb_weight_decay, hyper_, model_.puzzle_table(),
-                        carry_.puzzle_ids(), grad_puzzle_rows_);
-    for (size_t i = 0; i < weight_list_.size(); ++i)
-      backend_.adam_atan2(config_.adam, hyper_, weight_list_[i].tensor, grad_list_[i].tensor, m_list_[i].tensor,
-                          v_list_[i].tensor);
-    if (average_list_.empty()) return;
-    for (size_t i = 0; i < weight_list_.size(); ++i)
-      backend_.ema(hyper_, average_list_[i].tensor, weight_list_[i].tensor);
-    if (average_puzzle_table_) backend_.ema(hyper_, average_puzzle_table_, model_.puzzle_table());
-  });
+  if (!act_ || !draws) return;
+  // Exploration (paper, ACT): with probability epsilon a fresh minimum of 2 … M_max segments holds for this decision.
+  std::vector<int32_t> minimum(static_cast<size_t>(batch_));
+  for (size_t b = 0; b < minimum.size(); ++b)
+    minimum[b] = draws->u[b] < static_cast<float>(model_.config().halt_exploration_prob) ? draws->min_steps[b] : 0;
+  backend_.upload(min_steps_, minimum.data(), 0, minimum.size());
+}
+
+void Trainer::begin() { carry_.replace_halted(batch_, true); }
+
+void Trainer::think(size_t micro) {
+  const Shapes& s = model_.shapes();
+  const MicroBatch& on = micro_batches_[micro];
+  if (s.E > 0) backend_.gather_rows(rows_, s.E, model_.puzzle_table(), on.puzzle_ids, puzzle_rows_);
+  model_.embed(rows_, on.inputs, puzzle_rows_, x_);
+  model_.think(rows_, on.states, x_);
+}
+
+void Trainer::forward(size_t micro) {
+  const ModelConfig& config = model_.config();
+  const MicroBatch& on = micro_batches_[micro];
+  model_.last_update(rows_, on.states, x_, &tape_);
+  model_.readout(rows_, on.states.h, on.logits, on.q);
+  backend_.halt(rows_, config.halt_max_segments, config.halt_rule(), on.q, on.min_steps, on.steps, on.halted);
+}
+
+void Trainer::bootstrap(size_t micro) {
+  const MicroBatch& on = micro_batches_[micro];
+  backend_.copy(on.states.h, next_.h, next_.h->count);
+  backend_.copy(on.states.l, next_.l, next_.l->count);
+  model_.think(rows_, next_, x_);
+  model_.last_update(rows_, next_, x_, nullptr);
+  model_.readout(rows_, next_.h, {}, next_q_);
+  backend_.q_continue_target(rows_, model_.config().halt_max_segments, next_q_, on.steps, on.target);
+}
+
+void Trainer::backward(size_t micro) {
+  const MicroBatch& on = micro_batches_[micro];
+  backend_.loss(model_.shapes(), rows_, model_.config().loss_type, 1 / static_cast<double>(batch_), on.logits, on.q,
+                on.labels, on.target, on.row_stats, grad_logits_, grad_q_);
+  model_.backward(rows_, on.inputs, on.states.h, grad_logits_, grad_q_, tape_, grad_,
+                  micro == 0 ? grads_ : micro_grads_, on.grad_puzzle_rows);
+  if (micro == 0) return;
+  for (size_t i = 0; i < grad_list_.size(); ++i) backend_.add(grad_list_[i].tensor, micro_grad_list_[i].tensor);
+}
+
+void Trainer::measure() {
+  for (size_t i = 0; i < grad_list_.size(); ++i) backend_.sum_squares(grad_list_[i].tensor, grad_sums_, i);
+  if (grad_puzzle_rows_) backend_.sum_squares(grad_puzzle_rows_, grad_sums_, grad_list_.size());
+  backend_.guard(grad_sums_, row_stats_, hyper_);
+}
+
+void Trainer::update() {
+  if (grad_puzzle_rows_)
+    backend_.sign_sgd(batch_, model_.shapes().E, config_.puzzle_emb_weight_decay, hyper_, model_.puzzle_table(),
+                      carry_.puzzle_ids(), grad_puzzle_rows_);
+  for (size_t i = 0; i < weight_list_.size(); ++i)
+    backend_.adam_atan2(config_.adam, hyper_, weight_list_[i].tensor, grad_list_[i].tensor, m_list_[i].tensor,
+                        v_list_[i].tensor);
+  if (average_list_.empty()) return;
+  for (size_t i = 0; i < weight_list_.size(); ++i)
+    backend_.ema(hyper_, average_list_[i].tensor, weight_list_[i].tensor);
+  if (average_puzzle_table_) backend_.ema(hyper_, average_puzzle_table_, model_.puzzle_table());
 }
 
 StepResult Trainer::summarise() const {

@@ -50,8 +50,10 @@ class Trainer {
   void swap_ema();
 
   // The parts of a step, public for the gradient check. Those of a micro-batch follow each other for each in turn.
-  /// Carry upkeep and exploration of the whole batch.
-  void begin(const Batch& batch, const std::optional<Draws>& draws);
+  /// What comes from the host: the next examples, this step's rates, and draws that replace the seeded ones.
+  void stage(const Batch& batch, const std::optional<Draws>& draws);
+  /// Carry upkeep of the whole batch.
+  void begin();
   /// The no-grad cycles: what the one-step gradient holds fixed.
   void think(size_t micro);
   /// The last updates with gradient tape, readout and halting decision.
@@ -61,9 +63,9 @@ class Trainer {
   void bootstrap(size_t micro);
   /// Loss and all gradients, added to those of the micro-batches before.
   void backward(size_t micro);
-  /// Norms of the gradients of the whole batch.
+  /// Norms of the gradients of the whole batch, and whether all is finite.
   void measure();
-  /// Both optimisers and the averages.
+  /// Both optimisers and the averages, unless something was not finite.
   void update();
 
  private:
@@ -74,7 +76,6 @@ class Trainer {
     Tensor logits, q, target, min_steps, row_stats, grad_puzzle_rows;
   };
 
-  std::vector<int32_t> min_steps(const std::optional<Draws>& draws) const;
   StepResult summarise() const;
   std::string find_non_finite(const StepResult& result, const std::vector<double>& sums) const;
 
@@ -104,6 +105,7 @@ class Trainer {
   Tensor average_puzzle_table_;
   Tensor hyper_, grad_sums_;  // f64: [kHyperCount], one per dense weight and one for the puzzle rows
   std::vector<NamedTensor> weight_list_, grad_list_, micro_grad_list_, m_list_, v_list_, average_list_;
+  std::unique_ptr<Recording> explored_step_, drawn_step_;  // a step with seeded draws, and one with given ones
 };
 
 }  // namespace hrm

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/backend.h"
+#include "core/philox.h"
 
 namespace hrm::reference {
 
@@ -18,6 +19,17 @@ void reset_state(int64_t batch, int64_t positions, int64_t width, const uint8_t*
   for (int64_t b = 0; b < batch; ++b)
     if (halted[b])
       for (int64_t s = 0; s < positions; ++s) std::copy_n(init, width, state + (b * positions + s) * width);
+}
+
+/// min_steps: [B]; see Backend::explore()
+inline void explore(int64_t batch, uint64_t seed, double probability, int64_t max_steps, uint64_t step,
+                    int32_t* min_steps) {
+  const auto choices = static_cast<uint64_t>(max_steps - 1);
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto words = philox_draw(seed, PhiloxStream::exploration, static_cast<uint32_t>(b), step);
+    const bool explored = uniform_float(words[0]) < static_cast<float>(probability);
+    min_steps[b] = explored ? 2 + static_cast<int32_t>(words[1] * choices >> 32) : 0;
+  }
 }
 
 /// q: [B, 2]; min_steps: [B] or null in evaluation; steps, halted: [B]

@@ -1,6 +1,7 @@
 #include "cpu/reference/reference_backend.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -105,6 +106,13 @@ void ReferenceBackend<T>::replace_halted(int64_t batch, int64_t width, const Ten
   for (int64_t b = 0; b < batch; ++b)
     if (data_of<uint8_t>(halted)[b])
       std::copy_n(data_of<int32_t>(next) + b * width, width, data_of<int32_t>(current) + b * width);
+}
+
+template <typename T>
+void ReferenceBackend<T>::explore(int64_t batch, uint64_t seed, double probability, int64_t max_steps,
+                                  const Tensor& hyper, const Tensor& min_steps) {
+  reference::explore(batch, seed, probability, max_steps, static_cast<uint64_t>(data_of<double>(hyper)[kStep]),
+                     data_of<int32_t>(min_steps));
 }
 
 template <typename T>
@@ -233,8 +241,18 @@ void ReferenceBackend<T>::sum_squares(const Tensor& tensor, const Tensor& sums, 
 }
 
 template <typename T>
+void ReferenceBackend<T>::guard(const Tensor& sums, const Tensor& row_stats, const Tensor& hyper) {
+  const auto finite = [](const Tensor& tensor) {
+    return std::all_of(data_of<double>(tensor), data_of<double>(tensor) + tensor->count,
+                       [](double value) { return std::isfinite(value); });
+  };
+  data_of<double>(hyper)[kApply] = finite(sums) && finite(row_stats) ? 1 : 0;
+}
+
+template <typename T>
 void ReferenceBackend<T>::adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight,
                                      const Tensor& grad, const Tensor& m, const Tensor& v) {
+  if (data_of<double>(hyper)[kApply] == 0) return;
   reference::adam_atan2(params, data_of<double>(hyper), static_cast<int64_t>(weight->count), data_of<T>(weight),
                         data_of<T>(grad), data_of<T>(m), data_of<T>(v));
   ++cpu_storage(weight).version;
@@ -243,6 +261,7 @@ void ReferenceBackend<T>::adam_atan2(const AdamParams& params, const Tensor& hyp
 template <typename T>
 void ReferenceBackend<T>::sign_sgd(int64_t batch, int64_t width, double weight_decay, const Tensor& hyper,
                                    const Tensor& table, const Tensor& ids, const Tensor& grad_rows) {
+  if (data_of<double>(hyper)[kApply] == 0) return;
   reference::sign_sgd(batch, width, weight_decay, data_of<double>(hyper), data_of<T>(table), data_of<int32_t>(ids),
                       data_of<T>(grad_rows));
   ++cpu_storage(table).version;
@@ -250,6 +269,7 @@ void ReferenceBackend<T>::sign_sgd(int64_t batch, int64_t width, double weight_d
 
 template <typename T>
 void ReferenceBackend<T>::ema(const Tensor& hyper, const Tensor& average, const Tensor& weight) {
+  if (data_of<double>(hyper)[kApply] == 0) return;
   reference::ema(data_of<double>(hyper)[kEmaDecay], static_cast<int64_t>(average->count), data_of<T>(average),
                  data_of<T>(weight));
   ++cpu_storage(average).version;

@@ -29,6 +29,8 @@ class ReferenceBackend : public Backend {
                     const Tensor& init_l, const Tensor& z_h, const Tensor& z_l, const Tensor& steps) override;
   void replace_halted(int64_t batch, int64_t width, const Tensor& halted, const Tensor& next,
                       const Tensor& current) override;
+  void explore(int64_t batch, uint64_t seed, double probability, int64_t max_steps, const Tensor& hyper,
+               const Tensor& min_steps) override;
   void halt(int64_t batch, int64_t max_steps, HaltRule rule, const Tensor& q, const Tensor& min_steps,
             const Tensor& steps, const Tensor& halted) override;
   void q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,
@@ -58,6 +60,7 @@ class ReferenceBackend : public Backend {
 
   void add(const Tensor& sum, const Tensor& term) override;
   void sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) override;
+  void guard(const Tensor& sums, const Tensor& row_stats, const Tensor& hyper) override;
   void adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,
                   const Tensor& m, const Tensor& v) override;
   void sign_sgd(int64_t batch, int64_t width, double weight_decay, const Tensor& hyper, const Tensor& table,

@@ -173,6 +173,7 @@ void SimdBackend::sum_squares(const Tensor& tensor, const Tensor& sums, size_t i
 
 void SimdBackend::adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,
                              const Tensor& m, const Tensor& v) {
+  if (data_of<double>(hyper)[kApply] == 0) return;
   const double rate = data_of<double>(hyper)[kLearningRate], step = data_of<double>(hyper)[kStep];
   const double correction1 = 1 - std::pow(params.beta1, step), correction2 = 1 - std::pow(params.beta2, step);
   const bool outside = params.variant == AdamVariant::outside;
@@ -198,6 +199,7 @@ void SimdBackend::adam_atan2(const AdamParams& params, const Tensor& hyper, cons
 }
 
 void SimdBackend::ema(const Tensor& hyper, const Tensor& average, const Tensor& weight) {
+  if (data_of<double>(hyper)[kApply] == 0) return;
   const double decay = data_of<double>(hyper)[kEmaDecay];
   const auto count = static_cast<int64_t>(average->count);
   pool_.run(threads_, chunks_of(count), [&](int64_t chunk, int) {

@@ -64,11 +64,14 @@ double draw(std::string_view name, int64_t row, size_t index) {
   return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-52 - 1;
 }
 
-Tensor Fixture::reals(const std::vector<double>& values) {
-  const Tensor tensor = backend.allocate(backend.real(), values.size());
+Tensor Fixture::filled(const Tensor& tensor, const std::vector<double>& values) {
   const std::vector<float> rounded(values.begin(), values.end());
   upload_doubles(backend, tensor, {rounded.begin(), rounded.end()});
   return tensor;
+}
+
+Tensor Fixture::reals(const std::vector<double>& values) {
+  return filled(backend.allocate(backend.real(), values.size()), values);
 }
 
 Tensor Fixture::shared(std::string_view name, int64_t count, double scale) {
@@ -82,16 +85,24 @@ Tensor Fixture::per_row(std::string_view name, int64_t width, double scale) {
 }
 
 Tensor Fixture::per_row(int64_t width, const std::function<double(int64_t, size_t)>& value) {
+  return reals(row_values(width, value));
+}
+
+std::vector<double> Fixture::row_values(int64_t width, const std::function<double(int64_t, size_t)>& value) const {
   std::vector<double> values;
   for (const int64_t row : rows_)
     for (size_t i = 0; i < static_cast<size_t>(width); ++i) values.push_back(value(row, i));
-  return reals(values);
+  return values;
+}
+
+Tensor Fixture::activations(std::string_view name, const Shapes& shapes) {
+  return filled(
+      backend.allocate_activations(shapes, batch()),
+      row_values(shapes.S() * shapes.D, [&](int64_t row, size_t i) { return kUnitDeviation * draw(name, row, i); }));
 }
 
 Tensor Fixture::integers(DType dtype, int64_t width, const std::function<int(int64_t, size_t)>& value) {
-  std::vector<double> values;
-  for (const int64_t row : rows_)
-    for (size_t i = 0; i < static_cast<size_t>(width); ++i) values.push_back(value(row, i));
+  const std::vector<double> values = row_values(width, [&](int64_t row, size_t i) { return value(row, i); });
   const Tensor tensor = backend.allocate(dtype, values.size());
   upload_doubles(backend, tensor, values);
   return tensor;
@@ -109,10 +120,27 @@ Tensor Fixture::doubles(const std::vector<double>& values) {
   return tensor;
 }
 
+Tensor Fixture::hyper(double learning_rate, double puzzle_learning_rate, double step, double ema_decay) {
+  std::vector<double> values(kHyperCount);
+  values[kLearningRate] = learning_rate;
+  values[kPuzzleLearningRate] = puzzle_learning_rate;
+  values[kStep] = step;
+  values[kEmaDecay] = ema_decay;
+  values[kApply] = 1;
+  return doubles(values);
+}
+
 Tensor Fixture::output(DType dtype, int64_t count) {
-  const Tensor tensor = backend.allocate(dtype, static_cast<size_t>(count));
-  const std::vector<unsigned char> garbage(tensor->count * size_of(dtype), 0xff);
-  backend.upload(tensor, garbage.data(), 0, tensor->count);
+  return garbage(backend.allocate(dtype, static_cast<size_t>(count)));
+}
+
+Tensor Fixture::activation_output(const Shapes& shapes) {
+  return garbage(backend.allocate_activations(shapes, batch()));
+}
+
+Tensor Fixture::garbage(const Tensor& tensor) {
+  const std::vector<unsigned char> bytes(tensor->count * size_of(tensor->dtype), 0xff);
+  backend.upload(tensor, bytes.data(), 0, tensor->count);
   return tensor;
 }
 

@@ -41,15 +41,21 @@ class Fixture {
   Tensor per_row(std::string_view name, int64_t width, double scale = 1);
   /// [B, width] reals value(row id, index).
   Tensor per_row(int64_t width, const std::function<double(int64_t, size_t)>& value);
+  /// [B, S, D] activations of standard deviation 1.
+  Tensor activations(std::string_view name, const Shapes& shapes);
   /// [B, width] integers value(row id, index), as i32 or u8.
   Tensor integers(DType dtype, int64_t width, const std::function<int(int64_t, size_t)>& value);
   /// [B, width] i32 in 0..limit-1.
   Tensor indices(std::string_view name, int64_t width, int64_t limit);
-  /// f64 values given by the case (hyper).
+  /// f64 values given by the case.
   Tensor doubles(const std::vector<double>& values);
+  /// What an optimiser step reads, to be applied.
+  Tensor hyper(double learning_rate, double puzzle_learning_rate, double step, double ema_decay);
   /// Memory for an output, filled with NaN (or -1 bytes): an op must overwrite all of it.
   Tensor output(int64_t count) { return output(backend.real(), count); }
   Tensor output(DType dtype, int64_t count);
+  /// [B, S, D]
+  Tensor activation_output(const Shapes& shapes);
 
   /// Runs the op under test once, or when timed several times, each after `prepare`.
   void measure(
@@ -61,7 +67,10 @@ class Fixture {
   void shared_result(const std::string& name, const Tensor& tensor, size_t count) { add(name, tensor, false, count); }
 
  private:
+  std::vector<double> row_values(int64_t width, const std::function<double(int64_t, size_t)>& value) const;
+  Tensor filled(const Tensor& tensor, const std::vector<double>& values);
   Tensor reals(const std::vector<double>& values);
+  Tensor garbage(const Tensor& tensor);
   void add(const std::string& name, const Tensor& tensor, bool per_row, size_t count);
 
   std::vector<int64_t> rows_;

@@ -282,7 +282,7 @@ void check_adam(const Golden& golden, Backend& on, const AdamSet& set) {
   for (size_t step = 0; step < grads.size() / weight->count; ++step) {
     const auto begin = grads.begin() + static_cast<ptrdiff_t>(step * weight->count);
     const Tensor grad = tensor(on, on.real(), {begin, begin + static_cast<ptrdiff_t>(weight->count)});
-    const Tensor hyper = tensor(on, DType::f64, {set.rate, 0, static_cast<double>(step + 1), 0});
+    const Tensor hyper = tensor(on, DType::f64, {set.rate, 0, static_cast<double>(step + 1), 0, 1});
     on.adam_atan2(set.params, hyper, weight, grad, m, v);
     append(weights, weight);
     append(ms, m);
@@ -297,7 +297,7 @@ void check_sign_sgd(const Golden& golden, Backend& on) {
   const auto &ids = golden.values("signsgd.ids"), &grads = golden.values("signsgd.grads");
   const auto& shape = golden.at("signsgd.grads").shape;  // [steps, B, E]
   const Tensor table = tensor(on, on.real(), golden.values("signsgd.w0"));
-  const Tensor hyper = tensor(on, DType::f64, {0, 0.01, 1, 0});
+  const Tensor hyper = tensor(on, DType::f64, {0, 0.01, 1, 0, 1});
   std::vector<double> tables;
   for (int64_t step = 0; step < shape[0]; ++step) {
     const auto id = ids.begin() + step * shape[1];

@@ -107,7 +107,8 @@ class CheckedModel {
   /// Row 0: the model's own predictions, a correct row; row 1: one token ignored; row 2: all ignored.
   void choose_labels() {
     Trainer trainer(model_, kTraining, 0);
-    trainer.begin(batch_, {});
+    trainer.stage(batch_, {});
+    trainer.begin();
     trainer.think(0);
     trainer.forward(0);
     const Shapes& s = model_.shapes();
@@ -121,7 +122,8 @@ class CheckedModel {
   /// One step's gradient, and the constants of it.
   void train() {
     Trainer trainer(model_, kTraining, 0);
-    trainer.begin(batch_, {});
+    trainer.stage(batch_, {});
+    trainer.begin();
     trainer.think(0);
     z_h_ = download_doubles(*backend_, find(trainer.state_tensors(), "carry.z_H"));
     z_l_ = download_doubles(*backend_, find(trainer.state_tensors(), "carry.z_L"));

@@ -75,14 +75,14 @@ void add_forward_cases(std::vector<OpCase>& cases, const Size& size) {
     const EmbedWeights weights = embed_weights(on, size);
     const Tensor tokens = on.indices("token", s.T, s.V);
     const Tensor puzzle_rows = s.E ? on.per_row("puzzle", s.E) : Tensor();
-    const Tensor x = on.output(on.batch() * s.S() * s.D);
+    const Tensor x = on.activation_output(s);
     on.measure([&] { on.backend.embed_forward(s, on.batch(), weights, tokens, puzzle_rows, x); });
     on.row_result("x", x);
   });
   for (const bool both : {true, false})
     add(both ? "inject" : "inject-one", elements * (both ? 2 : 1), [=](Fixture& on) {
-      const Tensor z = on.per_row("z", s.S() * s.D), a = on.per_row("a", s.S() * s.D);
-      const Tensor b = both ? on.per_row("b", s.S() * s.D) : Tensor();
+      const Tensor z = on.activations("z", s), a = on.activations("a", s);
+      const Tensor b = both ? on.activations("b", s) : Tensor();
       on.measure([&] { on.backend.inject(s, on.batch(), z, a, b); });
       on.row_result("z", z);
     });
@@ -90,7 +90,7 @@ void add_forward_cases(std::vector<OpCase>& cases, const Size& size) {
     add(taped ? "block_forward-taped" : "block_forward", block_flops(size), [=](Fixture& on) {
       const BlockParams params = block_params(size);
       const BlockWeights weights = block_weights(on, s, size.gain);
-      const Tensor x = on.per_row("x", s.S() * s.D);
+      const Tensor x = on.activations("x", s);
       const auto tape = taped ? on.backend.make_tape(params, on.batch()) : nullptr;
       on.measure([&] { on.backend.block_forward(params, on.batch(), weights, x, tape.get()); });
       on.row_result("x", x);
@@ -99,9 +99,9 @@ void add_forward_cases(std::vector<OpCase>& cases, const Size& size) {
     // Every way in which a weight changes between two uses: a backend must not go on with a packed copy.
     const BlockParams params = block_params(size);
     const BlockWeights weights = block_weights(on, s, size.gain), other = block_outputs(on, s);
-    const Tensor first = on.per_row("first", s.S() * s.D), x = on.per_row("x", s.S() * s.D);
+    const Tensor first = on.activations("first", s), x = on.activations("x", s);
     const Tensor down_grad = on.shared("down_grad", s.D * s.F), m = on.shared("m", s.D * s.F, 0);
-    const Tensor v = on.shared("v", s.D * s.F, 0), hyper = on.doubles({0.01, 0, 1, 0.5});
+    const Tensor v = on.shared("v", s.D * s.F, 0), hyper = on.hyper(0.01, 0, 1, 0.5);
     on.backend.block_forward(params, on.batch(), weights, first, nullptr);
     upload_doubles(on.backend, other.qkv, std::vector<double>(other.qkv->count, 0.125));
     upload_doubles(on.backend, other.o, std::vector<double>(other.o->count, 0.25));
@@ -119,7 +119,7 @@ void add_forward_cases(std::vector<OpCase>& cases, const Size& size) {
     add(with_logits ? "readout_forward" : "readout_forward-q",
         linear_flops(size, static_cast<double>(s.D * ((with_logits ? s.T * s.V : 0) + 2))), [=](Fixture& on) {
           const HeadWeights weights = head_weights(on, s);
-          const Tensor z_h = on.per_row("z_h", s.S() * s.D);
+          const Tensor z_h = on.activations("z_h", s);
           const Tensor logits = with_logits ? on.output(on.batch() * s.T * s.V) : Tensor();
           const Tensor q = on.output(on.batch() * 2);
           on.measure([&] { on.backend.readout_forward(s, on.batch(), weights, z_h, logits, q); });
@@ -185,8 +185,8 @@ void add_backward_cases(std::vector<OpCase>& cases, const Size& size) {
   add("readout_backward", linear_flops(size, 2 * static_cast<double>(s.D * (s.T * s.V + 2))), [=](Fixture& on) {
     const HeadWeights weights = head_weights(on, s);
     const HeadWeights grads = {on.output(s.V * s.D), on.output(2 * s.D), on.output(2)};
-    const Tensor z_h = on.per_row("z_h", s.S() * s.D), grad_logits = on.per_row("grad_logits", s.T * s.V);
-    const Tensor grad_q = on.per_row("grad_q", 2), grad_z = on.output(on.batch() * s.S() * s.D);
+    const Tensor z_h = on.activations("z_h", s), grad_logits = on.per_row("grad_logits", s.T * s.V);
+    const Tensor grad_q = on.per_row("grad_q", 2), grad_z = on.activation_output(s);
     on.measure([&] { on.backend.readout_backward(s, on.batch(), weights, z_h, grad_logits, grad_q, grads, grad_z); });
     on.row_result("grad_z", grad_z);
     on.shared_result("lm", grads.lm);
@@ -196,7 +196,7 @@ void add_backward_cases(std::vector<OpCase>& cases, const Size& size) {
   add("block_backward", 2 * block_flops(size), [=](Fixture& on) {
     const BlockParams params = block_params(size);
     const BlockWeights weights = block_weights(on, s, size.gain), grads = block_outputs(on, s);
-    const Tensor x = on.per_row("x", s.S() * s.D), grad = on.per_row("grad", s.S() * s.D);
+    const Tensor x = on.activations("x", s), grad = on.activations("grad", s);
     const auto tape = on.backend.make_tape(params, on.batch() + 1);
     on.backend.block_forward(params, on.batch(), weights, x, tape.get());
     const std::vector<double> entry = download_doubles(on.backend, grad);
@@ -209,7 +209,7 @@ void add_backward_cases(std::vector<OpCase>& cases, const Size& size) {
     on.shared_result("down", grads.down);
   });
   add("embed_backward", 2 * static_cast<double>(size.batch * s.S() * s.D), [=](Fixture& on) {
-    const Tensor tokens = on.indices("token", s.T, s.V), grad_x = on.per_row("grad_x", s.S() * s.D);
+    const Tensor tokens = on.indices("token", s.T, s.V), grad_x = on.activations("grad_x", s);
     const EmbedWeights grads = {on.output(s.V * s.D), size.rope ? Tensor() : on.output(s.S() * s.D)};
     const Tensor grad_puzzle_rows = s.E ? on.output(on.batch() * s.E) : Tensor();
     on.measure([&] { on.backend.embed_backward(s, on.batch(), tokens, grad_x, grads, grad_puzzle_rows); });
@@ -231,7 +231,7 @@ void add_carry_cases(std::vector<OpCase>& cases, const Size& size) {
 
   add("reset_halted", [=](Fixture& on) {
     const Tensor halted = halted_flags(on), init_h = on.shared("init_h", s.D), init_l = on.shared("init_l", s.D);
-    const Tensor z_h = on.per_row("z_h", s.S() * s.D), z_l = on.per_row("z_l", s.S() * s.D);
+    const Tensor z_h = on.activations("z_h", s), z_l = on.activations("z_l", s);
     const Tensor steps = on.integers(DType::i32, 1, small_steps);
     on.measure([&] { on.backend.reset_halted(s, on.batch(), halted, init_h, init_l, z_h, z_l, steps); });
     on.row_result("z_h", z_h);
@@ -259,6 +259,12 @@ void add_carry_cases(std::vector<OpCase>& cases, const Size& size) {
         on.row_result("steps", steps);
         on.row_result("halted", halted);
       });
+  for (const double probability : {0.0, 0.3, 1.0})
+    add("explore-" + std::to_string(static_cast<int>(100 * probability)), [=](Fixture& on) {
+      const Tensor hyper = on.hyper(0, 0, 7, 0), min_steps = on.output(DType::i32, on.batch());
+      on.measure([&] { on.backend.explore(on.batch(), 1234567890123, probability, 16, hyper, min_steps); });
+      on.shared_result("min_steps", min_steps);
+    });
   add("q_continue_target", [=](Fixture& on) {
     const Tensor next_q = on.per_row("next_q", 2, 5), steps = on.integers(DType::i32, 1, small_steps);
     const Tensor target = on.output(on.batch());
@@ -330,7 +336,7 @@ void add_optimiser_cases(std::vector<OpCase>& cases, int64_t count, bool perf) {
             const Tensor v = step == 1
                                  ? on.shared("zero", count, 0)
                                  : on.per_row(count, [](int64_t, size_t i) { return 1e-3 * (1 + draw("v", 0, i)); });
-            const Tensor hyper = on.doubles({0.01, 0.1, step, 0.9});
+            const Tensor hyper = on.hyper(0.01, 0.1, step, 0.9);
             on.measure([&] { on.backend.adam_atan2({0.9, 0.95, 0.1, variant}, hyper, weight, grad, m, v); });
             on.shared_result("weight", weight);
             on.shared_result("m", m);
@@ -338,10 +344,35 @@ void add_optimiser_cases(std::vector<OpCase>& cases, int64_t count, bool perf) {
           });
   add("ema", 3, [=](Fixture& on) {
     const Tensor average = on.shared("average", count), weight = on.shared("weight", count);
-    const Tensor hyper = on.doubles({0, 0, 1, 0.999});
+    const Tensor hyper = on.hyper(0, 0, 1, 0.999);
     on.measure([&] { on.backend.ema(hyper, average, weight); });
     on.shared_result("average", average);
   });
+  for (const double bad : {0.0, std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()})
+    add(std::isfinite(bad) ? "guard"
+        : std::isnan(bad)  ? "guard-nan"
+                           : "guard-infinity",
+        25, [=](Fixture& on) {
+          // The last element decides: updates that follow must change everything or nothing.
+          std::vector<double> values(static_cast<size_t>(count), 1);
+          values.back() = bad;
+          const Tensor values_in = on.doubles(values), finite = on.doubles({1, 2}), hyper = on.hyper(0.1, 0.1, 2, 0.5);
+          const Tensor weight = on.shared("weight", count), grad = on.shared("grad", count);
+          const Tensor m = on.shared("m", count, 0.1), v = on.shared("zero", count, 0);
+          const Tensor average = on.shared("average", count), ids = on.indices("id", 1, 1);
+          on.measure([&] {
+            on.backend.guard(values_in, finite, hyper);
+            on.backend.adam_atan2({0.9, 0.95, 0.1, AdamVariant::outside}, hyper, weight, grad, m, v);
+            on.backend.ema(hyper, average, weight);
+            on.backend.guard(finite, values_in, hyper);
+            on.backend.sign_sgd(1, count, 0.1, hyper, average, ids, grad);
+          });
+          on.shared_result("hyper", hyper);
+          on.shared_result("weight", weight);
+          on.shared_result("m", m);
+          on.shared_result("v", v);
+          on.shared_result("average", average);
+        });
   add("add", 1, [=](Fixture& on) {
     const Tensor sum = on.shared("sum", count), term = mixed(on, "term");
     on.measure([&] { on.backend.add(sum, term); });
@@ -365,7 +396,7 @@ void add_sign_sgd_cases(std::vector<OpCase>& cases, int64_t batch, int64_t width
                      // Quarters make exact zeros of the summed gradient frequent: such a row only decays.
                      const Tensor grad_rows = on.per_row(
                          width, [](int64_t row, size_t i) { return std::round(2 * draw("grad", row, i)) / 4; });
-                     const Tensor hyper = on.doubles({0, 0.01, 1, 0});
+                     const Tensor hyper = on.hyper(0, 0.01, 1, 0);
                      on.measure([&] { on.backend.sign_sgd(on.batch(), width, 0.1, hyper, table, ids, grad_rows); });
                      on.shared_result("table", table);
                    }});
