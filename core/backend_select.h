@@ -8,8 +8,8 @@
 namespace hrm {
 
 struct BackendOptions {
-  std::string device = "cpu";
-  int threads = 0;  // 0: as many cores as the process may use
+  std::string device = "cpu";  // cpu, cuda, cuda:N, or auto: a GPU if there is one
+  int threads = 0;             // 0: as many cores as the process may use
   Precision precision = Precision::fp32;
   std::string isa;  // "": the best the CPU has
 };
@@ -24,6 +24,19 @@ struct CpuFeatures {
 };
 
 CpuFeatures cpu_features();
+
+struct GpuFeatures {
+  struct Device {
+    std::string name;
+    std::string capability;  // "9.0"
+    int multiprocessors;
+    int64_t memory_bytes;
+  };
+  std::vector<Device> devices;  // that this build can use, by index
+  std::string reason;           // why there is none, else ""
+};
+
+GpuFeatures gpu_features();
 
 /// Fused multiply-add throughput of this CPU in GFLOP/s, measured over `milliseconds`.
 double measure_peak_gflops(const std::string& isa, int threads, double milliseconds);
