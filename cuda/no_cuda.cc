@@ -1,0 +1,18 @@
+// In place of the backend in builds without CUDA code.
+#include "core/error.h"
+#include "cuda/cuda_backend.h"
+
+namespace hrm {
+
+namespace {
+constexpr const char* kReason = "this build has no CUDA code";
+}
+
+CudaInfo cuda_info() { return {.devices = {}, .reason = kReason}; }
+
+std::unique_ptr<Backend> make_cuda_backend(int index, Precision) {
+  throw Error("ERR_HRM_NO_DEVICE", "[cuda] expected GPU " + std::to_string(index) + ", but " + kReason +
+                                       "; compile one with a CUDA toolkit >= 12.4 installed, or use device 'cpu'");
+}
+
+}  // namespace hrm
