@@ -42,7 +42,7 @@ ModelConfig read_config(const Argument& config) {
 BackendOptions read_options(const Argument& options) {
   return {.device = options.field("device").text(),
           .threads = static_cast<int>(options.field("threads").integer(0, kMaxThreads)),
-          .precision = static_cast<Precision>(options.field("precision").choice({"fp32", "fp64", "int8"})),
+          .precision = static_cast<Precision>(options.field("precision").choice({"fp32", "fp64", "int8", "bf16"})),
           .isa = options.field("isa").text()};
 }
 

@@ -23,6 +23,27 @@ static Napi::Value cpu_info(const Napi::CallbackInfo& info) {
   });
 }
 
+static Napi::Value gpu_info(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const GpuFeatures features = gpu_features();
+    Napi::Array devices = Napi::Array::New(env, features.devices.size());
+    for (uint32_t i = 0; i < features.devices.size(); ++i) {
+      const GpuFeatures::Device& found = features.devices[i];
+      Napi::Object device = Napi::Object::New(env);
+      device.Set("name", found.name);
+      device.Set("capability", found.capability);
+      device.Set("multiprocessors", found.multiprocessors);
+      device.Set("memoryBytes", static_cast<double>(found.memory_bytes));
+      devices.Set(i, device);
+    }
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("devices", devices);
+    result.Set("reason", features.reason);
+    return result;
+  });
+}
+
 static Napi::Value map_file(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
@@ -52,6 +73,7 @@ static Napi::Value lock_file(const Napi::CallbackInfo& info) {
 
 void export_os(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuInfo", Napi::Function::New(env, cpu_info, "cpuInfo"));
+  exports.Set("gpuInfo", Napi::Function::New(env, gpu_info, "gpuInfo"));
   exports.Set("mapFile", Napi::Function::New(env, map_file, "mapFile"));
   exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
 }

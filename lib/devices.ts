@@ -1,11 +1,12 @@
 import { cpus, totalmem } from 'node:os'
 import { HRMError } from './errors.js'
-import { native, type NativeEngineOptions } from './native.js'
+import { cudaOnHost, native, type NativeEngineOptions } from './native.js'
 import { choiceOption, integerOption, pathOption } from './options.js'
 
 /**
- * Number formats of the computation. `int8`, for solving and evaluating only, computes the linear layers of the blocks in
- * 8-bit integers and the rest in fp32; `fp64` runs in the plain loops of the reference. This build has no `bf16`.
+ * Number formats of the computation. `bf16`, on a GPU alone, keeps activations and copies of the weights in bf16 and
+ * accumulates in fp32. `int8`, on the CPU for solving and evaluating only, computes the linear layers of the blocks in
+ * 8-bit integers and the rest in fp32; `fp64` runs in the plain loops of the CPU's reference.
  */
 export type Precision = 'fp32' | 'bf16' | 'int8' | 'fp64'
 
@@ -20,7 +21,7 @@ export interface DeviceOptions {
    * @default the environment variable HRM_THREADS, else as many cores as the process may use
    */
   threads?: number
-  /** @default 'fp32' */
+  /** @default 'bf16' on a GPU, 'fp32' on the CPU */
   precision?: Precision
   /**
    * Instruction set: `portable`, `avx2`, `avx512`, `avx512vnni`, `neon` (64-bit ARM), or `reference` for the plain loops.
@@ -32,27 +33,69 @@ export interface DeviceOptions {
 
 export const deviceKeys = ['device', 'threads', 'precision', 'isa'] as const
 
-/** A device that models can run on. */
-export interface DeviceInfo {
+/** The processor. */
+export interface CpuDevice {
   /** What the option `device` takes. */
-  device: string
+  device: 'cpu'
   name: string
-  /** Best instruction set of the CPU, and all that are available. */
+  memoryBytes: number
+  /** Best instruction set, and all that are available. */
   isa: string
   isas: string[]
   /** Cores that the process may use. */
   threads: number
-  memoryBytes: number
 }
+
+/** A graphics card. */
+export interface GpuDevice {
+  /** What the option `device` takes. */
+  device: `cuda:${number}`
+  name: string
+  memoryBytes: number
+  /** Compute capability, as '9.0'. */
+  capability: string
+  multiprocessors: number
+}
+
+/** A device that models can run on. */
+export type DeviceInfo = CpuDevice | GpuDevice
 
 /** The devices of this machine that this build can use, the one that `auto` takes first. */
 export function listDevices(): DeviceInfo[] {
   const { isa, isas, threads } = native.cpuInfo()
-  return [{ device: 'cpu', name: cpus()[0]?.model.trim() ?? process.arch, isa, isas, threads, memoryBytes: totalmem() }]
+  const gpus = native.gpuInfo().devices.map((gpu, index) => ({ device: `cuda:${index}` as const, ...gpu }))
+  const name = cpus()[0]?.model.trim() ?? process.arch
+  return [...gpus, { device: 'cpu', name, isa, isas, threads, memoryBytes: totalmem() }]
 }
 
 function noDevice(message: string, details: Record<string, unknown>): HRMError {
   return new HRMError('ERR_HRM_NO_DEVICE', message, details)
+}
+
+/** The GPU to run on, as `cuda:N`, or undefined for the CPU. */
+function findGpu(op: string, named: string, device: string, precision: Precision | undefined): string | undefined {
+  const cpuOnly = precision === 'int8' || precision === 'fp64'
+  if (device === 'cpu' || (device === 'auto' && cpuOnly)) return undefined
+  const wanted = device === cudaOnHost ? 'cuda' : device
+  const index = /^cuda(?::(\d+))?$/.exec(wanted)
+  if (device !== 'auto' && index === null) {
+    choiceOption(op, named, device, ['auto', 'cpu', 'cuda', 'cuda:N'], 'auto')
+  }
+  const { devices, reason } = native.gpuInfo()
+  if (device === 'auto') return devices.length > 0 ? 'cuda:0' : undefined
+  const number = Number(index?.[1] ?? 0)
+  if (number >= devices.length) {
+    const found = reason || `${devices.length} of them`
+    throw noDevice(`[${op}] expected device ${wanted}, got no such GPU: ${found}; use device 'cpu' or 'auto'`, {
+      device,
+    })
+  }
+  if (cpuOnly) {
+    throw noDevice(`[${op}] expected precision bf16 or fp32 on ${wanted}, got ${precision}; use device 'cpu'`, {
+      precision,
+    })
+  }
+  return `cuda:${number}`
 }
 
 /**
@@ -74,14 +117,8 @@ export function resolveDevice(
     options.device ?? (HRM_DEVICE || undefined),
     'auto',
   )
-  if (device !== 'auto' && device !== 'cpu') {
-    if (!/^cuda(:\d+)?$/.test(device)) {
-      choiceOption(op, named(options.device, 'device', 'HRM_DEVICE'), device, ['auto', 'cpu', 'cuda', 'cuda:N'], 'auto')
-    }
-    throw noDevice(`[${op}] expected device ${device}, got a build without CUDA; use device 'cpu' or 'auto'`, {
-      device,
-    })
-  }
+  const precision = choiceOption(op, 'precision', options.precision, ['fp32', 'bf16', 'int8', 'fp64'], undefined)
+  const gpu = findGpu(op, named(options.device, 'device', 'HRM_DEVICE'), device, precision)
   const threads = integerOption(
     op,
     named(options.threads, 'threads', 'HRM_THREADS'),
@@ -90,9 +127,8 @@ export function resolveDevice(
     1024,
     0,
   )
-  const precision = choiceOption(op, 'precision', options.precision, ['fp32', 'bf16', 'int8', 'fp64'], 'fp32')
-  if (precision === 'bf16') {
-    throw noDevice(`[${op}] expected precision ${precision}, got a CPU build that has fp32, int8 and fp64`, {
+  if (gpu === undefined && precision === 'bf16') {
+    throw noDevice(`[${op}] expected a GPU for precision bf16, got the CPU, which has fp32, int8 and fp64`, {
       precision,
     })
   }
@@ -101,5 +137,5 @@ export function resolveDevice(
   if (isa !== '' && !available.includes(isa)) {
     throw noDevice(`[${op}] expected an instruction set of ${[...new Set(available)].join(', ')}, got ${isa}`, { isa })
   }
-  return { device: 'cpu', threads, precision, isa }
+  return { device: gpu ?? 'cpu', threads, precision: precision ?? (gpu === undefined ? 'fp32' : 'bf16'), isa }
 }

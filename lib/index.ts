@@ -8,7 +8,14 @@ export {
   type TrainConfig,
 } from './config.js'
 export { type Batch, Dataset, type DatasetMetadata, type Example as DatasetExample, type Split } from './dataset.js'
-export { type DeviceInfo, type DeviceOptions, listDevices, type Precision } from './devices.js'
+export {
+  type CpuDevice,
+  type DeviceInfo,
+  type DeviceOptions,
+  type GpuDevice,
+  listDevices,
+  type Precision,
+} from './devices.js'
 export { type ErrorCode, errorCodes, HRMError } from './errors.js'
 export type { EvalSets, Prediction, Weights } from './evaluate.js'
 export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './memory.js'

@@ -8,11 +8,12 @@ import { HRMError } from './errors.js'
 export type NativeConfig = ModelConfig
 
 export interface NativeEngineOptions {
-  /** `cpu` is the only device of this build. */
+  /** `cpu`, `cuda` or `cuda:N`. */
   device: string
   /** Compute threads, 0 = as many cores as the process may use. */
   threads: number
-  precision: 'fp32' | 'fp64' | 'int8'
+  /** bf16 on a GPU alone, fp64 and int8 on the CPU alone. */
+  precision: 'fp32' | 'fp64' | 'int8' | 'bf16'
   /** `''` = the best the CPU has; else reference, portable, avx2, avx512, avx512vnni, neon. */
   isa: string
 }
@@ -204,6 +205,11 @@ export interface Native {
   Engine: new (config: NativeConfig, options: NativeEngineOptions) => NativeEngine
   /** CPU features and threads of this machine. */
   cpuInfo(): { isa: string; isas: string[]; threads: number }
+  /** The GPUs that this build can use, by index, and why there is none ('' if there is one). */
+  gpuInfo(): {
+    devices: { name: string; capability: string; multiprocessors: number; memoryBytes: number }[]
+    reason: string
+  }
   /** Maps a file read-only. Throws ERR_HRM_IO. The mapping lives as long as the buffer. */
   mapFile(path: string): ArrayBuffer
   /** Takes an exclusive flock; undefined when another process holds it. Held until release() or process end. */
@@ -213,8 +219,14 @@ export interface Native {
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 
+/** The value of HRM_DEVICE that runs the GPU code on the CPU, in a checkout: slow, for tests. */
+export const cudaOnHost = 'cuda-host'
+
 function load(): Native {
   try {
+    if (process.env.HRM_DEVICE === cudaOnHost) {
+      return createRequire(import.meta.url)(join(root, 'build/cuda-host/hrm_cuda_host.node')) as Native
+    }
     return (createRequire(import.meta.url)('node-gyp-build') as (folder: string) => Native)(root)
   } catch (cause) {
     const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause)

@@ -9,9 +9,12 @@ const HELP = `Usage: npm run parity -- [options] DIR…
 Replays directories of traces of the official PyTorch code (manifest.json, init, batches, trace_f32, trace_f64) and
 prints one JSON line per directory: the worst error per tensor group, and every tensor that is outside its bound.
 
-  --precision fp64|fp32  only this precision (default: both)
+  --device cpu|cuda      what to judge (default: cuda where HRM_DEVICE says so, else cpu)
+  --precision NAME       only this precision (default: fp64 and fp32 on the CPU, fp32 and bf16 on a GPU)
   --isa NAME             fp32 on this instruction set only (default: reference and the best of this machine)
   --help                 print this
+
+HRM_DEVICE=cuda-host runs the GPU code on the CPU.
 
 Exit status: 0 all inside the rule, 1 some tensor outside, 2 wrong usage, 3 a directory is missing or damaged.`
 
@@ -23,7 +26,12 @@ function usageError(message) {
 }
 
 function parseCommandLine() {
-  const options = { precision: { type: 'string' }, isa: { type: 'string' }, help: { type: 'boolean' } }
+  const options = {
+    device: { type: 'string' },
+    precision: { type: 'string' },
+    isa: { type: 'string' },
+    help: { type: 'boolean' },
+  }
   try {
     return parseArgs({ options, allowPositionals: true })
   } catch (error) {
@@ -31,17 +39,25 @@ function parseCommandLine() {
   }
 }
 
-function engineKinds({ precision, isa }) {
+function engineKinds({ device, precision, isa }) {
+  const named = device ?? (process.env.HRM_DEVICE?.startsWith('cuda') ? 'cuda' : 'cpu')
+  if (named !== 'cpu' && named !== 'cuda') usageError(`expected --device cpu or cuda, got ${named}`)
   const { isa: best, isas } = native.cpuInfo()
   const known = [...new Set(['reference', ...isas])]
-  if (precision !== undefined && precision !== 'fp64' && precision !== 'fp32')
-    usageError(`expected --precision fp64 or fp32, got ${precision}`)
+  const precisions = named === 'cpu' ? ['fp64', 'fp32'] : ['fp32', 'bf16']
+  if (precision !== undefined && !precisions.includes(precision))
+    usageError(`expected --precision ${precisions.join(' or ')} on ${named}, got ${precision}`)
   if (isa !== undefined && !known.includes(isa)) usageError(`expected --isa ${known.join(', ')}, got ${isa}`)
+  if (named === 'cuda' && native.gpuInfo().devices.length === 0) usageError(`got no GPU: ${native.gpuInfo().reason}`)
   const floats = isa === undefined ? new Set(['reference', best]) : [isa]
-  return [
-    ...(precision === 'fp32' ? [] : [{ precision: 'fp64', isa: 'reference' }]),
-    ...(precision === 'fp64' ? [] : Array.from(floats, (name) => ({ precision: 'fp32', isa: name }))),
-  ]
+  const kinds =
+    named === 'cuda'
+      ? precisions.map((name) => ({ device: 'cuda', precision: name, isa: '' }))
+      : [
+          { device: 'cpu', precision: 'fp64', isa: 'reference' },
+          ...Array.from(floats, (name) => ({ device: 'cpu', precision: 'fp32', isa: name })),
+        ]
+  return kinds.filter((kind) => precision === undefined || kind.precision === precision)
 }
 
 /** Errors of the engine that say that a directory's contents make no model or batch. */

@@ -32,6 +32,12 @@ function nodeIsNewEnough(): boolean {
   return major > minNode[0] || (major === minNode[0] && minor >= minNode[1])
 }
 
+function describeGpus(native: Native): string {
+  const { devices, reason } = native.gpuInfo()
+  if (devices.length === 0) return `none: ${reason}; models run on the CPU`
+  return devices.map(({ name, capability }, index) => `cuda:${index} ${name} (${capability})`).join(', ')
+}
+
 async function findings(): Promise<Finding[]> {
   const native = await loadNative()
   const { header, sharedObjects } = process.report!.getReport() as unknown as Report
@@ -50,7 +56,7 @@ async function findings(): Promise<Finding[]> {
     { name: 'binary', value: binary ?? 'loaded', ok: true },
     { name: 'instructions', value: `${isa} (of ${isas.join(', ')})`, ok: true },
     { name: 'threads', value: `${threads} of ${availableParallelism()} usable cores`, ok: true },
-    { name: 'devices', value: 'cpu (this build holds no CUDA code)', ok: true },
+    { name: 'gpu', value: describeGpus(native), ok: true },
   ]
 }
 

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Precision } from '../devices.js'
 
 /** Option values are checked here, so that usage errors come before any work. */
 function parser(expected: string, fits: (value: number) => boolean): (text: string) => number {
@@ -25,7 +26,7 @@ export function shareOption(flags: string, description: string, below = false): 
 export interface DeviceOptions {
   device?: string
   threads?: number
-  precision?: 'fp32' | 'int8' | 'fp64'
+  precision?: Precision
 }
 
 /** Adds `--device` and `--threads`. */
@@ -37,8 +38,9 @@ export function addDeviceOptions(command: Command): Command {
 
 /** `--precision`, for commands that do not train. */
 export function precisionOption(): Option {
-  const description = 'number format: fp32 (default), int8 (faster, close), fp64 (slow, for checks)'
-  return new Option('--precision <name>', description).choices(['fp32', 'int8', 'fp64'])
+  const description =
+    'number format: bf16 (default on a GPU), fp32 (default on the CPU), int8 (CPU: faster, close), fp64 (CPU: slow, for checks)'
+  return new Option('--precision <name>', description).choices(['fp32', 'bf16', 'int8', 'fp64'])
 }
 
 /** The given ones of these options, as `HRM.create` and `HRM.load` take them. */

@@ -1,7 +1,7 @@
 // Replays a parity directory on engines in lockstep and judges each against the float64 trace.
 import { native } from '../../dist/native.js'
 import { BrokenDirectory, readBatch, readDraws } from './trace-directory.mjs'
-import { evaluationBounds, Judge, parametersOff } from './rule.mjs'
+import { comparedInBf16, evaluationBounds, Judge, parametersOff } from './rule.mjs'
 
 /** Groups of which a trace must hold something, so that an empty trace cannot pass. */
 function requiredGroups({ config }) {
@@ -57,8 +57,8 @@ function column(values, index, width) {
 /** Trace names carry the wrapper's prefix, engine names do not. */
 const engineName = (official) => official.replace(/^model\./, '')
 
-async function createEngine(directory, { precision, isa }) {
-  const options = { device: 'cpu', threads: 0, precision, isa }
+async function createEngine(directory, { device, precision, isa }) {
+  const options = { device, threads: 0, precision, isa }
   const engine = new native.Engine(nativeConfig(directory.config), options)
   const given = new Map(directory.init.names().map((name) => [engineName(name), name]))
   for (const { name, shape } of engine.modelTensors()) {
@@ -168,6 +168,7 @@ class Run {
       const field = key.slice(prefix.length)
       const group = groupPrefix + field.split('.', 1)[0]
       if (this.#precision === 'fp32' && group.startsWith('param')) continue
+      if (this.#precision === 'bf16' && !comparedInBf16(group, call)) continue
       this.judge.compare(group, field, call, await tensors.get(field), await this.#directory.double.read(key))
     }
   }
@@ -330,7 +331,7 @@ function indexTrace({ config, steps, double }) {
 }
 
 /**
- * Replays evaluation and training on every given engine kind `{ precision, isa }` and judges each by the rule of
+ * Replays evaluation and training on every given engine kind `{ device, precision, isa }` and judges each by the rule of
  * `npm run parity`. A double run always takes part: it is the truth for the parameters that a trace only samples.
  */
 export async function replay(directory, kinds) {
@@ -346,9 +347,9 @@ export async function replay(directory, kinds) {
   }
   try {
     const judged = []
-    const double = await open({ precision: 'fp64', isa: 'reference' })
+    const double = await open({ device: 'cpu', precision: 'fp64', isa: 'reference' })
     if (kinds.some(({ precision }) => precision === 'fp64')) judged.push(runs[0])
-    for (const kind of kinds.filter(({ precision }) => precision === 'fp32')) {
+    for (const kind of kinds.filter(({ precision }) => precision !== 'fp64')) {
       await open(kind)
       judged.push(runs.at(-1))
     }

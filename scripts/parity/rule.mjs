@@ -13,6 +13,15 @@ const PARAM_DISTANCE = 1e-5
 /** … as a part of all parameters. */
 const PARAM_FRACTION = 1e-4
 
+/** bf16: relative L2 distance of states and logits, in call 0 and the first evaluation segment. */
+const BF16_BOUND = 8e-2
+const BF16_GROUPS = new Set(['z_H', 'z_L', 'logits', 'eval.z_H', 'eval.z_L', 'eval.logits'])
+
+/** Whether bf16 is judged here: later calls and decisions depend on what rounding made of the first. */
+export function comparedInBf16(group, call) {
+  return call === 0 && BF16_GROUPS.has(group)
+}
+
 /** Decisions and their inputs, which must be identical. */
 const EXACT = new Set(['halted', 'steps', 'current', 'puzzle_emb', 'eval.halted', 'eval.steps'])
 
@@ -27,6 +36,17 @@ export function relativeError(actual, expected) {
     scale = Math.max(scale, Math.abs(expected[i]))
   }
   return distance === 0 ? 0 : distance / scale
+}
+
+/** L2 norm of the distance as a part of the expected L2 norm. */
+function relativeL2(actual, expected) {
+  let distance = 0
+  let size = 0
+  for (let i = 0; i < expected.length; i++) {
+    distance += (actual[i] - expected[i]) ** 2
+    size += expected[i] ** 2
+  }
+  return distance === 0 ? 0 : Math.sqrt(distance / size)
 }
 
 /** How far the official float32 run is from float64, from the manifest; 0 where it does not say. */
@@ -90,6 +110,7 @@ export class Judge {
   #bound(group, call) {
     if (EXACT.has(group)) return 0
     if (this.#precision === 'fp64') return DOUBLE_BOUND
+    if (this.#precision === 'bf16') return BF16_BOUND
     const evaluating = group.startsWith('eval.')
     if (call > 0 && !evaluating) return LATER_BOUND
     const listed = listedReference(this.#directory, group.replace('eval.', ''), 0)
@@ -110,7 +131,8 @@ export class Judge {
     if (actual === undefined) return this.fail(tensor, call, 'the replay has no such tensor')
     if (actual.length !== expected.length)
       return this.fail(tensor, call, `expected ${expected.length} elements, got ${actual.length}`)
-    this.#record(group, tensor, call, relativeError(actual, expected), this.#bound(group, call))
+    const distance = this.#precision === 'bf16' ? relativeL2 : relativeError
+    this.#record(group, tensor, call, distance(actual, expected), this.#bound(group, call))
   }
 
   /** Float parameters after a call: how many of all of them are off, and in which tensor most. */
