@@ -43,7 +43,8 @@ struct BlockSizes {
 /// qkv [rows, 3D] <- round(norm(x) W^T), then rotated q and k.   weight: [3D, D]
 void qkv_forward(Device& device, Format format, const BlockSizes& sizes, Activation x, const void* weight,
                  RopeTable rope, void* qkv);
-/// out <- norm(residual) + round(a W^T), with its partial sums; out may be residual.   a: [rows, K]; weight: [D, K]
+/// out <- norm(residual) + round(a W^T), with its partial sums. out.x may be residual.x; out.sums may not be
+/// residual.sums, which all blocks of a row read.   a: [rows, K]; weight: [D, K]
 void residual_forward(Device& device, Format format, const BlockSizes& sizes, int64_t K, const void* a,
                       const void* weight, Activation residual, Activation out);
 /// hidden [rows, F] <- silu(gate) * up of norm(x) W^T.   weight: [2F, D]; gate_up: [rows, 2F] or null: not kept
@@ -57,7 +58,7 @@ void swiglu_forward(Device& device, Format format, const BlockSizes& sizes, Acti
 void input_gradient(Device& device, Format format, int64_t rows, int64_t K, int64_t N, const void* grad_out,
                     const void* weight, const void* addend, void* grad_in);
 /// Through down and SwiGLU: with dh = grad_out W, grad_gate_up [rows, 2F] and hidden [rows, F] <- silu(gate) * up anew.
-///   grad_out: [rows, D]; weight: [D, F]; gate_up: [rows, 2F]
+///   grad_out: [rows, D]; weight: [D, F]; gate_up: [rows, 2F], may be grad_gate_up
 void swiglu_input_gradient(Device& device, Format format, const BlockSizes& sizes, const void* grad_out,
                            const void* weight, const void* gate_up, void* grad_gate_up, void* hidden);
 /// Bytes that weight_gradient() needs to work in.
