@@ -105,6 +105,26 @@ Napi::Value peak_flops(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value gpu_peak_flops(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&] {
+    const std::string device = Argument("gpuPeakFlops", info, 0, "device").text();
+    const bool bf16 = Argument("gpuPeakFlops", info, 1, "precision").choice({"fp32", "bf16"}) == 1;
+    const Argument duration("gpuPeakFlops", info, 2, "ms");
+    const double milliseconds = static_cast<double>(duration.integer(1, kMaxMilliseconds));
+    EngineThread thread;
+    return AddonData::of(info.Env())
+        .completions->run(
+            info.Env(), thread,
+            [device, bf16, milliseconds]() -> Convert {
+              const Precision precision = bf16 ? Precision::bf16 : Precision::fp32;
+              return [rate = measure_gpu_peak_gflops(device, precision, milliseconds)](Napi::Env env) {
+                return Napi::Number::New(env, rate);
+              };
+            },
+            [] {});
+  });
+}
+
 Napi::Value steps_to_time(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::vector<StepInfo>& steps = timed_steps();
@@ -150,6 +170,7 @@ void export_debug(Napi::Env env, Napi::Object exports) {
   debug.Set("timedSteps", Napi::Function::New(env, steps_to_time, "timedSteps"));
   debug.Set("timeStep", Napi::Function::New(env, time_step, "timeStep"));
   debug.Set("peakFlops", Napi::Function::New(env, peak_flops, "peakFlops"));
+  debug.Set("gpuPeakFlops", Napi::Function::New(env, gpu_peak_flops, "gpuPeakFlops"));
   exports.Set("debug", debug);
 }
 

@@ -149,6 +149,9 @@ class Backend {
   virtual void swap(const Tensor& a, const Tensor& b) = 0;
   virtual std::unique_ptr<BlockTape> make_tape(const BlockParams& params, int64_t batch) = 0;
 
+  /// Returns once all that was issued is done.
+  virtual void wait() {}
+
   /// Issues `body`: calls of this backend that neither allocate nor touch the host's memory, on the same tensors each
   /// time. A graph backend keeps them in `recording` (empty at first) and replays them; a CPU runs them.
   virtual void record(std::unique_ptr<Recording>& recording, const std::function<void()>& body) {

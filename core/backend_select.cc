@@ -1,5 +1,7 @@
 #include "core/backend_select.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cuda/cuda_backend.h"
@@ -45,6 +47,10 @@ GpuFeatures gpu_features() {
 CpuFeatures cpu_features() {
   const CpuInfo info = cpu_info();
   return {.isa = info.isa, .isas = info.isas, .threads = info.threads};
+}
+
+double measure_gpu_peak_gflops(const std::string& device, Precision precision, double milliseconds) {
+  return cuda_peak_gflops(std::max(gpu_index(device), 0), precision, milliseconds);
 }
 
 double measure_peak_gflops(const std::string& isa, int threads, double milliseconds) {

@@ -38,6 +38,9 @@ struct GpuFeatures {
 
 GpuFeatures gpu_features();
 
+/// Multiply-add throughput of a GPU, "cuda" or "cuda:N", in GFLOP/s, measured over `milliseconds`.
+double measure_gpu_peak_gflops(const std::string& device, Precision precision, double milliseconds);
+
 /// Fused multiply-add throughput of this CPU in GFLOP/s, measured over `milliseconds`.
 double measure_peak_gflops(const std::string& isa, int threads, double milliseconds);
 

@@ -269,8 +269,10 @@ StepTimes time_step(const std::string& name, Backend& backend, const ModelConfig
   const Step step = entry_of(name).make(bench);
   const auto once = [&] {
     if (step.reset) step.reset();
+    backend.wait();
     const auto start = Clock::now();
     step.run();
+    backend.wait();
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   };
   once();

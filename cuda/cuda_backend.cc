@@ -169,6 +169,8 @@ class CudaBackend : public Backend {
     return tape;
   }
 
+  void wait() override { device_->wait(); }
+
   // Issued once before it is captured: by then everything that it needs is allocated.
   void record(std::unique_ptr<Recording>& recording, const std::function<void()>& body) override {
     if (!recording) recording = std::make_unique<CudaRecording>(device_);
@@ -476,12 +478,25 @@ CudaInfo cuda_info() {
   return info;
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int index, Precision precision) {
+namespace {
+
+cuda::Format format_of(Precision precision) {
   if (precision != Precision::bf16 && precision != Precision::fp32)
     throw Error("ERR_HRM_NO_DEVICE",
                 "[cuda] expected precision bf16 or fp32, got another; use one of these or device 'cpu'");
-  return std::make_unique<cuda::CudaBackend>(index,
-                                             precision == Precision::bf16 ? cuda::Format::bf16 : cuda::Format::f32);
+  return precision == Precision::bf16 ? cuda::Format::bf16 : cuda::Format::f32;
+}
+
+}  // namespace
+
+double cuda_peak_gflops(int index, Precision precision, double milliseconds) {
+  const cuda::Format format = format_of(precision);
+  cuda::Device device(index);
+  return cuda::multiply_add_gflops(device, format, milliseconds);
+}
+
+std::unique_ptr<Backend> make_cuda_backend(int index, Precision precision) {
+  return std::make_unique<cuda::CudaBackend>(index, format_of(precision));
 }
 
 }  // namespace hrm

@@ -21,6 +21,9 @@ struct CudaInfo {
 /// The GPUs that this build can use. Never throws for want of a driver or a device.
 CudaInfo cuda_info();
 
+/// Multiply-add throughput of the GPU of that index in bf16 or fp32, in GFLOP/s, measured over `milliseconds`.
+double cuda_peak_gflops(int index, Precision precision, double milliseconds);
+
 /// A backend on the GPU of that index, in bf16 or fp32. Throws ERR_HRM_NO_DEVICE, naming the reason.
 std::unique_ptr<Backend> make_cuda_backend(int index, Precision precision);
 

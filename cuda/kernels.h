@@ -96,6 +96,11 @@ void widen(Device& device, Format format, const BlockSizes& sizes, Activation x,
 void narrow(Device& device, Format format, int64_t D, const float* values, size_t first_element, size_t count,
             Activation x);
 
+// --- peak.cu
+// ------------------------------------------------------------------------------------------------------------
+/// Multiply-adds in registers, on tensor cores for bf16: the best GFLOP/s seen within about that time.
+double multiply_add_gflops(Device& device, Format format, double milliseconds);
+
 // --- carry.cu, embedding.cu, readout.cu, loss.cu, optimisers.cu: as the ops of core/backend.h of the same name; reals
 // are float unless they are activations or weights in `format`
 // ---------------------------------------------------------------

@@ -199,6 +199,8 @@ export interface NativeDebug {
   timeStep(engine: NativeEngine, step: string, batch: number, ms: number): Promise<{ gflop: number; ms: Float64Array }>
   /** Runs a throughput micro-benchmark of fused multiply-adds: GFLOP/s over `threads` threads. */
   peakFlops(threads: number, isa: string, ms: number): Promise<number>
+  /** The same on a GPU, `cuda` or `cuda:N`, on its tensor cores for bf16. */
+  gpuPeakFlops(device: string, precision: 'fp32' | 'bf16', ms: number): Promise<number>
 }
 
 export interface Native {

@@ -20,10 +20,14 @@ export interface Case {
   }>
 }
 
-/** Where the fused multiply-add peak is measured. */
-export interface Ceiling {
-  threads: number
-  isa: string
+/** Where the multiply-add peak is measured: on a GPU, or on threads of the CPU. */
+export type Ceiling = { device: string; precision: 'fp32' | 'bf16' } | { threads: number; isa: string }
+
+/** GFLOP/s, measured for `ms`. */
+function measurePeak(ceiling: Ceiling, ms: number): Promise<number> {
+  return 'device' in ceiling
+    ? native.debug.gpuPeakFlops(ceiling.device, ceiling.precision, ms)
+    : native.debug.peakFlops(ceiling.threads, ceiling.isa, ms)
 }
 
 /** One line of a result. */
@@ -38,7 +42,7 @@ export interface Row {
   runs: number
   /** By the median; null where memory sets the pace. */
   gflops: number | null
-  /** Fused multiply-adds (fp32) in GFLOP/s, measured between the samples, and the share of it that was reached. */
+  /** Multiply-adds in GFLOP/s (fp32; in bf16 on a GPU), measured between the samples, and the share of it that was reached. */
   peakGflops: number
   percentOfPeak: number | null
   /** How late a 1 ms timer of the main thread fired while the case ran, 99th percentile (median of the samples) and worst. */
@@ -69,7 +73,7 @@ export async function measure(what: Case, ceiling: Ceiling, budgetMs: number, si
     const end = performance.now() + budgetMs
     do {
       signal.throwIfAborted()
-      peaks.push(await native.debug.peakFlops(ceiling.threads, ceiling.isa, peakMs))
+      peaks.push(await measurePeak(ceiling, peakMs))
       signal.throwIfAborted()
       const lag = monitorEventLoopDelay({ resolution: 1 })
       lag.enable()

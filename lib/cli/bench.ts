@@ -64,11 +64,21 @@ function columns(nameWidth: number): readonly [string, number, (row: Row) => str
 const align = (text: string, width: number) => (width < 0 ? text.padEnd(-width) : text.padStart(width))
 
 async function bench(what: SuiteName | undefined, options: BenchOptions): Promise<void> {
-  const { isa, preset: presets = ['tiny', 'small', 'paper'], batch: batches = [1, 8, 32], filter, json, out } = options
+  const {
+    isa: wantedIsa,
+    preset: presets = ['tiny', 'small', 'paper'],
+    batch: batches = [1, 8, 32],
+    filter,
+    json,
+    out,
+  } = options
   if (what === undefined && (options.preset || options.batch)) {
     throw argumentError(`[bench] expected --preset and --batch after ${suiteNames.join(', ')}, got none of these`)
   }
-  const engine = resolveDevice('bench', { ...deviceOptions(options), ...(isa === undefined ? {} : { isa }) })
+  const engine = resolveDevice('bench', {
+    ...deviceOptions(options),
+    ...(wantedIsa === undefined ? {} : { isa: wantedIsa }),
+  })
   const inferenceOnly = engine.precision === 'int8'
   const all = what ? suite(what, { presets, batches, engine, inferenceOnly }) : overview(engine, inferenceOnly)
   const cases = all.filter(({ name }) => name.includes(filter))
@@ -77,11 +87,16 @@ async function bench(what: SuiteName | undefined, options: BenchOptions): Promis
     throw argumentError(`[bench] expected --filter to be part of a name among ${names}, got "${filter}"`)
   }
   const info = native.cpuInfo()
-  const ceiling = { threads: engine.threads || info.threads, isa: engine.isa || info.isa }
-  const { threads } = ceiling
+  const { device, precision } = engine
+  const isa = engine.isa || info.isa
+  const threads = engine.threads || info.threads
+  const onGpu = device !== 'cpu'
+  const ceiling = onGpu && (precision === 'bf16' || precision === 'fp32') ? { device, precision } : { threads, isa }
+  const gpu = onGpu ? native.gpuInfo().devices[Number(device.split(':')[1] ?? 0)] : undefined
   const machine = {
+    ...(gpu === undefined ? {} : { gpu: gpu.name }),
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    isa: ceiling.isa,
+    isa,
     threads,
     precision: engine.precision,
     node: process.version,
@@ -101,7 +116,7 @@ async function bench(what: SuiteName | undefined, options: BenchOptions): Promis
     const layout = columns(Math.max(...cases.map(({ name }) => name.length)) + 1)
     if (!json) {
       print(
-        `${machine.cpu}, ${machine.isa}, ${threads} thread${threads === 1 ? '' : 's'}, ${machine.precision}, Node ${machine.node}`,
+        `${gpu?.name ?? `${machine.cpu}, ${isa}, ${threads} thread${threads === 1 ? '' : 's'}`}, ${precision}, Node ${machine.node}`,
         '',
         layout.map(([head, width]) => align(head, width)).join(''),
       )
