@@ -80,8 +80,8 @@ Napi::Value philox_words(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::vector<uint32_t> key = Argument("philox", info, 0, "key").words(2);
     const std::vector<uint32_t> counter = Argument("philox", info, 1, "counter").words(4);
-    const auto words = philox({key[0], key[1]}, {counter[0], counter[1], counter[2], counter[3]});
-    return to_js(info.Env(), std::vector<uint32_t>(words.begin(), words.end()));
+    const auto words = philox(key[0], key[1], {{counter[0], counter[1], counter[2], counter[3]}});
+    return to_js(info.Env(), std::vector<uint32_t>(words.words, words.words + 4));
   });
 }
 

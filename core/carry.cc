@@ -1,6 +1,5 @@
 #include "core/carry.h"
 
-#include <array>
 #include <string>
 #include <utility>
 
@@ -51,7 +50,7 @@ void Carry::add_noise(int64_t slot, const StartNoise& noise) {
   for (const auto& [start, states] : {std::pair{model_.init_h(), states_.h}, {model_.init_l(), states_.l}}) {
     const std::vector<double> vector = download_real(backend, start, hidden);
     std::vector<double> values(count);
-    std::array<uint32_t, 4> words{};
+    PhiloxWords words{};
     for (size_t i = 0; i < count; ++i, ++drawn) {
       if (drawn % 4 == 0) words = philox_draw(noise.seed, PhiloxStream::start_noise, noise.run, drawn / 4);
       values[i] = vector[i % hidden] + noise.sigma * normal_from_word(words[drawn % 4]);
