@@ -62,6 +62,12 @@ static SegmentRequest read_request(const Argument& options) {
   }
   if (const Argument keep = options.field("keep"); keep.given()) request.keep = keep.int32s();
   if (const Argument noise = options.field("noise"); noise.given()) request.noise = read_noise(noise);
+  if (const Argument limits = options.field("limits"); limits.given()) {
+    request.limits = limits.int32s();
+    request.adaptive = options.field("adaptive").uint8s();
+    // Core takes no limits for one segment; an empty array is neither.
+    if (request.limits.empty()) limits.out_of_range("one limit a row, or undefined");
+  }
   if (const Argument residual = options.field("residual"); residual.given()) request.residual = residual.boolean();
   return request;
 }

@@ -159,6 +159,18 @@ class Backend {
     body();
   }
 
+  /// As record(), but issues `body`, which sets `again` [1] u8, once and then as long as it is not 0. A graph backend
+  /// loops on the device.
+  virtual void record_while(std::unique_ptr<Recording>& recording, const Tensor& again,
+                            const std::function<void()>& body) {
+    (void)recording;
+    uint8_t flag = 0;
+    do {
+      body();
+      download(again, &flag, 0, 1);
+    } while (flag != 0);
+  }
+
   /// Observer of sub-module outputs, for traces: called with "self_attn", "mlp" and "block" after each, in call order,
   /// with the [B, S, D] values as real(). Backends that fuse them away return false. An empty function ends it.
   using Observer = std::function<void(std::string_view stage, const void* values, size_t count)>;
@@ -187,6 +199,10 @@ class Backend {
   ///   steps: [B] i32, halted: [B] u8, both updated
   virtual void halt(int64_t batch, int64_t max_steps, HaltRule rule, const Tensor& q, const Tensor& min_steps,
                     const Tensor& steps, const Tensor& halted) = 0;
+  /// again <- 1 where no row is done: none at its limit, and none of those that may (adaptive != 0) halts by the rule.
+  ///   q: [B, 2]; steps, limits: [B] i32; adaptive: [B] u8; again: [1] u8
+  virtual void none_done(int64_t batch, HaltRule rule, const Tensor& q, const Tensor& steps, const Tensor& limits,
+                         const Tensor& adaptive, const Tensor& again) = 0;
   /// target[b] <- sigmoid(steps[b] >= max_steps ? q_halt : max(q_halt, q_continue)), from the next segment's q.
   ///   next_q: [B, 2]; steps: [B] i32 after halt(); target: [B] real
   virtual void q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,

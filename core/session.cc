@@ -41,6 +41,9 @@ Session::Session(const Model& model, int64_t capacity)
   q_ = allocate(real, capacity * 2);
   predictions_ = allocate(DType::i32, capacity * s.T);
   row_stats_ = allocate(DType::f64, capacity * kRowStats);
+  limits_ = allocate(DType::i32, capacity);
+  adaptive_ = allocate(DType::u8, capacity);
+  again_ = allocate(DType::u8, 1);
 }
 
 SegmentResult Session::segment(const SegmentRequest& request) {
@@ -57,6 +60,17 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   if (!request.noise.empty() && request.noise.size() != static_cast<size_t>(n))
     throw Error("ERR_HRM_SHAPE", "[segment] expected noise for " + std::to_string(n) + " rows, got " +
                                      std::to_string(request.noise.size()));
+  const bool looping = !request.limits.empty();
+  const auto all_rows = static_cast<size_t>(n);
+  if (looping &&
+      (request.limits.size() != all_rows || request.adaptive.size() != all_rows || labelled || request.residual))
+    throw Error("ERR_HRM_SHAPE", "[segment] expected limits and adaptive flags for " + std::to_string(n) +
+                                     " rows, without labels and residual, got others");
+  constexpr int32_t kMostSegments = 65536;
+  for (const int32_t limit : request.limits)
+    if (limit < 1 || limit > kMostSegments)
+      throw Error("ERR_HRM_ARGUMENT", "[segment] expected limits of 1 to " + std::to_string(kMostSegments) +
+                                          " segments, got " + std::to_string(limit));
   int64_t kept = rows_;
   if (request.keep) {
     int64_t previous = -1;
@@ -77,7 +91,7 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   rows_ = n;
   carry_.stage(request.batch);
   carry_.set_halted(request.reset);
-  if (!request.noise.empty() || request.residual) {
+  if (!request.noise.empty() || request.residual || looping) {
     carry_.replace_halted(n, labelled);
     carry_.set_halted(std::vector<uint8_t>(static_cast<size_t>(n), 0));
   }
@@ -88,18 +102,19 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   const size_t state_count = rows * static_cast<size_t>(s.S() * s.D);
   const std::vector<double> before =
       request.residual ? download_real(backend_, z.h, state_count) : std::vector<double>();
-  backend_.record(segments_[{n, labelled}], [&] {
-    const ModelConfig& config = model_.config();
-    carry_.replace_halted(n, labelled);
-    if (s.E > 0) backend_.gather_rows(n, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
-    model_.embed(n, carry_.inputs(), puzzle_rows_, x_);
-    model_.think(n, z, x_);
-    model_.last_update(n, z, x_, nullptr);
-    model_.readout(n, z.h, logits_, q_);
-    backend_.argmax(s, n, logits_, predictions_);
-    backend_.halt(n, config.halt_max_segments, config.halt_rule(), q_, {}, carry_.steps(), carry_.halted());
-    if (labelled) backend_.loss(s, n, config.loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
-  });
+  if (looping) {
+    backend_.upload(limits_, request.limits.data(), 0, all_rows);
+    backend_.upload(adaptive_, request.adaptive.data(), 0, all_rows);
+    backend_.record_while(loops_[n], again_, [&] {
+      think_once(n, false);
+      backend_.none_done(n, model_.config().halt_rule(), q_, carry_.steps(), limits_, adaptive_, again_);
+    });
+  } else {
+    backend_.record(segments_[{n, labelled}], [&] {
+      carry_.replace_halted(n, labelled);
+      think_once(n, labelled);
+    });
+  }
 
   SegmentResult result;
   result.tokens.resize(rows * static_cast<size_t>(s.T));
@@ -117,6 +132,21 @@ SegmentResult Session::segment(const SegmentRequest& request) {
     backend_.download(row_stats_, result.row_stats.data(), 0, result.row_stats.size());
   }
   return result;
+}
+
+/// One segment of the rows in their slots.
+void Session::think_once(int64_t n, bool labelled) {
+  const Shapes& s = model_.shapes();
+  const ModelConfig& config = model_.config();
+  const States& z = carry_.states();
+  if (s.E > 0) backend_.gather_rows(n, s.E, model_.puzzle_table(), carry_.puzzle_ids(), puzzle_rows_);
+  model_.embed(n, carry_.inputs(), puzzle_rows_, x_);
+  model_.think(n, z, x_);
+  model_.last_update(n, z, x_, nullptr);
+  model_.readout(n, z.h, logits_, q_);
+  backend_.argmax(s, n, logits_, predictions_);
+  backend_.halt(n, config.halt_max_segments, config.halt_rule(), q_, {}, carry_.steps(), carry_.halted());
+  if (labelled) backend_.loss(s, n, config.loss_type, 1, logits_, q_, carry_.labels(), {}, row_stats_, {}, {});
 }
 
 std::vector<NamedTensor> Session::trace_tensors() const {

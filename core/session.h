@@ -17,6 +17,10 @@ struct SegmentRequest {
   std::optional<std::vector<int32_t>> keep;  // slots of the previous segment that become slots 0 …, ascending
   std::vector<StartNoise> noise;             // [n], read only where reset; or empty: none
   bool residual = false;                     // whether to measure how far z_h moves
+  /// [n], or empty: one segment. Else further segments follow until a row is done: at its limit of segments, or, where
+  /// adaptive (!= 0), halting by the model's rule. Without labels and residual.
+  std::vector<int32_t> limits;
+  std::vector<uint8_t> adaptive;
 };
 
 struct SegmentResult {
@@ -27,8 +31,8 @@ struct SegmentResult {
   std::vector<double> residual;           // [n] |z_h after - z_h before| / |z_h after|, empty unless asked for
 };
 
-/// Inference: up to `capacity` sequences, each with its own carry, one segment at a time. The caller decides which
-/// slots start afresh, continue or leave; a slot's result does not depend on the others.
+/// Inference: up to `capacity` sequences, each with its own carry, one segment (or those until a row is done) at a
+/// time. The caller decides which slots start afresh, continue or leave; a slot's result does not depend on the others.
 class Session {
  public:
   Session(const Model& model, int64_t capacity);
@@ -41,8 +45,12 @@ class Session {
   Backend& backend_;
   Carry carry_;
   int64_t rows_ = 0;
+  void think_once(int64_t rows, bool labelled);
+
   Tensor puzzle_rows_, x_, logits_, q_, predictions_, row_stats_;
+  Tensor limits_, adaptive_, again_;                                         // [capacity] i32, [capacity] u8, [1] u8
   std::map<std::pair<int64_t, bool>, std::unique_ptr<Recording>> segments_;  // by number of rows and whether labelled
+  std::map<int64_t, std::unique_ptr<Recording>> loops_;                      // by number of rows
 };
 
 }  // namespace hrm

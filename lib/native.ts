@@ -110,6 +110,13 @@ export interface NativeSegmentOptions {
   keep?: Int32Array | undefined
   /** Gaussian noise on the start states; read only where reset. */
   noise?: NativeStartNoise | undefined
+  /**
+   * [n]: instead of one segment, run until a row is done: it has done as many segments, or, where `adaptive` [n] is not 0,
+   * halts by the model's rule. Not with labels or residual. The rest of a GPU's work that a host would do in between is
+   * left out.
+   */
+  limits?: Int32Array | undefined
+  adaptive?: Uint8Array | undefined
   /** Whether to measure `residual`; it costs copies of the state. */
   residual?: boolean | undefined
 }

@@ -112,6 +112,11 @@ interface Sequence {
 
 const segmentsKeys = ['puzzleId', 'maxSegments', 'halting', 'signal'] as const
 const solveKeys = [...segmentsKeys, 'puzzleIds', 'out', 'votes'] as const
+/**
+ * A GPU runs the segments of so many rows at most until one halts, as otherwise the host's part would take longest; more
+ * rows keep it busy, and an abort is to come through soon.
+ */
+const mostLoopingRows = 32
 /** Bound of maxSegments. */
 export const mostSegments = 65536
 
@@ -386,14 +391,17 @@ export class Solver {
         if (rows === 0) return
         const keep = kept.length < slots.length ? Int32Array.from(kept) : undefined
         slots = next
+        const residual = slots.some((sequence) => sequence?.call.residual)
+        const looping = this.#engine.loops && rows <= mostLoopingRows && !residual
         const result = await session.segment({
+          ...(looping ? this.#limits(next) : {}),
           rows,
           reset: reset.subarray(0, rows),
           inputs: inputs.subarray(0, rows * seqLen),
           puzzleIds: puzzleIds.subarray(0, rows),
           keep,
           noise: noisy ? { sigmas: sigmas.subarray(0, rows), keys: keys.subarray(0, 3 * rows) } : undefined,
-          residual: slots.some((sequence) => sequence?.call.residual),
+          residual,
         })
         this.#settle(slots, result)
       }
@@ -402,6 +410,14 @@ export class Solver {
       this.#session = undefined
       const failed = new Set([...slots.map((sequence) => sequence?.call), ...this.#calls.splice(0)])
       for (const call of failed) if (call && !call.settled) call.reject(error)
+    }
+  }
+
+  /** Where each sequence ends, for a device that runs segments until one of them does. */
+  #limits(sequences: readonly Sequence[]) {
+    return {
+      limits: Int32Array.from(sequences, ({ call }) => call.maxSegments),
+      adaptive: Uint8Array.from(sequences, ({ call }) => Number(call.halting === 'q')),
     }
   }
 

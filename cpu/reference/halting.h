@@ -45,6 +45,17 @@ void halt(int64_t batch, int64_t max_steps, HaltRule rule, const T* q, const int
   }
 }
 
+/// q: [B, 2]; steps, limits, adaptive: [B]
+template <typename T>
+bool none_done(int64_t batch, HaltRule rule, const T* q, const int32_t* steps, const int32_t* limits,
+               const uint8_t* adaptive) {
+  for (int64_t b = 0; b < batch; ++b) {
+    const T threshold = rule == HaltRule::positive ? T(0) : q[b * 2 + 1];
+    if (steps[b] >= limits[b] || (adaptive[b] && q[b * 2] > threshold)) return false;
+  }
+  return true;
+}
+
 /// next_q: [B, 2]; steps: [B]; target: [B]
 template <typename T>
 void q_continue_target(int64_t batch, int64_t max_steps, const T* next_q, const int32_t* steps, T* target) {

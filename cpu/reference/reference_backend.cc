@@ -123,6 +123,13 @@ void ReferenceBackend<T>::halt(int64_t batch, int64_t max_steps, HaltRule rule, 
 }
 
 template <typename T>
+void ReferenceBackend<T>::none_done(int64_t batch, HaltRule rule, const Tensor& q, const Tensor& steps,
+                                    const Tensor& limits, const Tensor& adaptive, const Tensor& again) {
+  *data_of<uint8_t>(again) = reference::none_done(batch, rule, data_of<T>(q), data_of<int32_t>(steps),
+                                                  data_of<int32_t>(limits), data_of<uint8_t>(adaptive));
+}
+
+template <typename T>
 void ReferenceBackend<T>::q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,
                                             const Tensor& target) {
   reference::q_continue_target(batch, max_steps, data_of<T>(next_q), data_of<int32_t>(steps), data_of<T>(target));

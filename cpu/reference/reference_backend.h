@@ -33,6 +33,8 @@ class ReferenceBackend : public Backend {
                const Tensor& min_steps) override;
   void halt(int64_t batch, int64_t max_steps, HaltRule rule, const Tensor& q, const Tensor& min_steps,
             const Tensor& steps, const Tensor& halted) override;
+  void none_done(int64_t batch, HaltRule rule, const Tensor& q, const Tensor& steps, const Tensor& limits,
+                 const Tensor& adaptive, const Tensor& again) override;
   void q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,
                          const Tensor& target) override;
   void compact_rows(std::span<const int32_t> keep, int64_t width, const Tensor& tensor) override;

@@ -259,6 +259,23 @@ void add_carry_cases(std::vector<OpCase>& cases, const Size& size) {
         on.row_result("steps", steps);
         on.row_result("halted", halted);
       });
+  for (const HaltRule rule : {HaltRule::over_continue, HaltRule::positive})
+    for (const int limit : {3, 4})
+      for (const bool adaptive : {false, true})
+        add(std::string("none_done-") + (rule == HaltRule::positive ? "positive-" : "over-") + std::to_string(limit) +
+                (adaptive ? "-adaptive" : ""),
+            [=](Fixture& on) {
+              // Steps go to 3, and only one row in five has a halt logit above its threshold.
+              const Tensor q =
+                  on.per_row(2, [](int64_t row, size_t i) { return i == 0 ? (row % 5 == 4 ? 1 : -1) : 0; });
+              const Tensor steps = on.integers(DType::i32, 1, small_steps);
+              const Tensor limits = on.integers(DType::i32, 1, [=](int64_t, size_t) { return limit; });
+              const Tensor flags =
+                  on.integers(DType::u8, 1, [=](int64_t, size_t) { return static_cast<int>(adaptive); });
+              const Tensor again = on.output(DType::u8, 1);
+              on.measure([&] { on.backend.none_done(on.batch(), rule, q, steps, limits, flags, again); });
+              on.shared_result("again", again);
+            });
   for (const double probability : {0.0, 0.3, 1.0})
     add("explore-" + std::to_string(static_cast<int>(100 * probability)), [=](Fixture& on) {
       const Tensor hyper = on.hyper(0, 0, 7, 0), min_steps = on.output(DType::i32, on.batch());
