@@ -3,11 +3,8 @@
 //   grad q = scale dS k, grad k = scale dS^T q  (arXiv 2205.14135, appendix B.2),
 // and grad q, grad k are rotated back by RoPE. P and dS are rounded to bf16 for the products, sums are fp32.
 
-#include <cmath>
-
-#include "core/error.h"
+#include "cuda/attention.h"
 #include "cuda/attention_tile.h"
-#include "cuda/kernels.h"
 
 namespace hrm::cuda {
 namespace {
@@ -152,8 +149,7 @@ __device__ __forceinline__ void scale_and_rotate_back(float (&grad)[kHead / 8][4
   }
 }
 
-// --- whole sequences
-// --------------------------------------------------------------------------------------------------
+// --- whole sequences ----------------------------------------------------------------------------------------------
 constexpr int kScores = 128;  // columns of the tile of dS^T
 
 /// Bytes of shared memory: k and v; q and grad_out, of which dS^T takes the place; statistics.
@@ -381,139 +377,31 @@ void backward_bf16(Device& device, const BlockSizes& sizes, const BackwardArgume
   device.launch(launch, attention_backward_keys_bf16<kHead>, arguments, static_cast<int>(tiles));
 }
 
-// --- fp32
-// -------------------------------------------------------------------------------------------------------------
-constexpr int kRowsOfF32 = 4;  // queries or keys of a block, one a warp
-
-struct BackwardArgumentsF32 {
-  const float *qkv, *out, *log_sums, *grad_out;
-  RopeTable rope;
-  float *grad_qkv, *deltas;
-  int S, head_size;
-  float scale;
-};
-
-__device__ __forceinline__ float dot_f32(const float* a, const float* b, int n) {
-  float sum = 0;
-  for (int i = 0; i < n; ++i) sum = fmaf(a[i], b[i], sum);
-  return sum;
-}
-
-/// target[d] <- scale * sum over i of factors[i] rows[i, d], for the head's d, rotated back to `position` where there
-/// is a table. One warp.
-__device__ __forceinline__ void weighted_sum_f32(const float* factors, const float* rows, int64_t stride, int S,
-                                                 int head_size, float scale, const RopeTable& rope, int position,
-                                                 float* target) {
-  const int half = head_size / 2;
-  for (int d = threadIdx.x % 32; d < half; d += 32) {
-    float first = 0, second = 0;
-    for (int i = 0; i < S; ++i) {
-      first = fmaf(factors[i], rows[i * stride + d], first);
-      second = fmaf(factors[i], rows[i * stride + half + d], second);
-    }
-    first *= scale;
-    second *= scale;
-    const float cosine = rope.cosines != nullptr ? rope.cosines[position * half + d] : 1.0f;
-    const float sine = rope.sines != nullptr ? rope.sines[position * half + d] : 0.0f;
-    target[d] = fmaf(first, cosine, second * sine);
-    target[half + d] = fmaf(second, cosine, -first * sine);
-  }
-}
-
-/// grad q and the deltas, one query a warp, whose dS is in shared memory [kRowsOfF32, S].
-///   blocks: x the rows of a sequence, y heads, z sequences; of the next kernel too
-__global__ void attention_backward_queries_f32(BackwardArgumentsF32 a) {
-  const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int query = static_cast<int>(blockIdx.x) * kRowsOfF32 + warp;
-  if (query >= a.S) return;
-  float* const ds = shared_memory<float>() + warp * a.S;
-  const int n = a.head_size;
-  const int64_t D = int64_t{gridDim.y} * n, stride = 3 * D, first_row = int64_t{blockIdx.z} * a.S;
-  const int64_t row = (int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * a.S + query;  // of log_sums and deltas
-  const float* const q = a.qkv + first_row * stride + blockIdx.y * n;
-  const float* const k = q + D;
-  const float* const v = k + D;
-  const float* const out = a.out + (first_row + query) * D + blockIdx.y * n;
-  const float* const grad_out = a.grad_out + (first_row + query) * D + blockIdx.y * n;
-
-  const float delta = dot_f32(grad_out, out, n);
-  if (lane == 0) a.deltas[row] = delta;
-  for (int key = lane; key < a.S; key += 32) {
-    const float p = expf(fmaf(dot_f32(q + query * stride, k + key * stride, n), a.scale, -a.log_sums[row]));
-    ds[key] = p * (dot_f32(grad_out, v + key * stride, n) - delta);
-  }
-  __syncwarp();
-  weighted_sum_f32(ds, k, stride, a.S, n, a.scale, a.rope, query,
-                   a.grad_qkv + (first_row + query) * stride + blockIdx.y * n);
-}
-
-/// grad k and grad v, one key a warp, whose columns of P and dS are in shared memory [kRowsOfF32, 2, S].
-__global__ void attention_backward_keys_f32(BackwardArgumentsF32 a) {
-  const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int key = static_cast<int>(blockIdx.x) * kRowsOfF32 + warp;
-  if (key >= a.S) return;
-  float* const p = shared_memory<float>() + warp * 2 * a.S;
-  float* const ds = p + a.S;
-  const int n = a.head_size;
-  const int64_t D = int64_t{gridDim.y} * n, stride = 3 * D, first_row = int64_t{blockIdx.z} * a.S;
-  const int64_t statistics = (int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * a.S;
-  const float* const q = a.qkv + first_row * stride + blockIdx.y * n;
-  const float* const k = q + D + key * stride;
-  const float* const v = k + D;
-  const float* const grad_out = a.grad_out + first_row * D + blockIdx.y * n;
-
-  for (int query = lane; query < a.S; query += 32) {
-    p[query] = expf(fmaf(dot_f32(q + query * stride, k, n), a.scale, -a.log_sums[statistics + query]));
-    ds[query] = p[query] * (dot_f32(grad_out + query * D, v, n) - a.deltas[statistics + query]);
-  }
-  __syncwarp();
-  float* const grad_k = a.grad_qkv + (first_row + key) * stride + D + blockIdx.y * n;
-  weighted_sum_f32(ds, q, stride, a.S, n, a.scale, a.rope, key, grad_k);
-  weighted_sum_f32(p, grad_out, D, a.S, n, 1.0f, RopeTable{nullptr, nullptr}, key, grad_k + D);
-}
-
-void backward_f32(Device& device, const BlockSizes& sizes, const BackwardArgumentsF32& arguments) {
-  Launch launch{.blocks_x = static_cast<unsigned>((sizes.S + kRowsOfF32 - 1) / kRowsOfF32),
-                .blocks_y = static_cast<unsigned>(sizes.heads),
-                .blocks_z = static_cast<unsigned>(sizes.batch),
-                .threads = 32 * kRowsOfF32,
-                .shared = sizeof(float) * kRowsOfF32 * static_cast<size_t>(sizes.S)};
-  device.launch(launch, attention_backward_queries_f32, arguments);
-  launch.shared *= 2;
-  device.launch(launch, attention_backward_keys_f32, arguments);
-}
-
 }  // namespace
 
-size_t attention_backward_workspace(const Device& device, Format format, const BlockSizes& sizes) {
-  (void)device;
-  if (format == Format::bf16 && sizes.S <= whole_limit(sizes.D / sizes.heads)) return 0;
+size_t attention_backward_workspace(const Device&, Format format, const BlockSizes& sizes) {
+  if (format == Format::bf16 && sizes.S <= whole_limit(head_size_of(sizes))) return 0;
   return sizeof(float) * static_cast<size_t>(sizes.batch * sizes.heads * sizes.S);  // the deltas
 }
 
 void attention_backward(Device& device, Format format, const BlockSizes& sizes, const void* qkv, const void* out,
                         const float* log_sums, const void* grad_out, RopeTable rope, void* grad_qkv, void* workspace) {
-  const int64_t head_size = sizes.D / sizes.heads;
-  const int S = static_cast<int>(sizes.S);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_size));
-  const auto deltas = static_cast<float*>(workspace);
   if (format == Format::f32) {
-    return backward_f32(
-        device, sizes,
-        {static_cast<const float*>(qkv), static_cast<const float*>(out), log_sums, static_cast<const float*>(grad_out),
-         rope, static_cast<float*>(grad_qkv), deltas, S, static_cast<int>(head_size), scale});
+    return attention_backward_f32(device, sizes, static_cast<const float*>(qkv), static_cast<const float*>(out),
+                                  log_sums, static_cast<const float*>(grad_out), rope, static_cast<float*>(grad_qkv),
+                                  static_cast<float*>(workspace));
   }
-  const BackwardArguments arguments{static_cast<const bf16*>(qkv),
-                                    static_cast<const bf16*>(out),
-                                    log_sums,
-                                    static_cast<const bf16*>(grad_out),
-                                    rope,
-                                    static_cast<bf16*>(grad_qkv),
-                                    deltas,
-                                    S,
-                                    static_cast<int>(sizes.heads),
-                                    scale};
-  switch (head_size) {
+  const BackwardArguments arguments{.qkv = static_cast<const bf16*>(qkv),
+                                    .out = static_cast<const bf16*>(out),
+                                    .log_sums = log_sums,
+                                    .grad_out = static_cast<const bf16*>(grad_out),
+                                    .rope = rope,
+                                    .grad_qkv = static_cast<bf16*>(grad_qkv),
+                                    .deltas = static_cast<float*>(workspace),
+                                    .S = static_cast<int>(sizes.S),
+                                    .heads = static_cast<int>(sizes.heads),
+                                    .scale = attention_scale(sizes)};
+  switch (head_size_of(sizes)) {
     case 32:
       return backward_bf16<32>(device, sizes, arguments);
     case 64:
@@ -521,8 +409,7 @@ void attention_backward(Device& device, Format format, const BlockSizes& sizes, 
     case 128:
       return backward_bf16<128>(device, sizes, arguments);
     default:
-      throw Error("ERR_HRM_CONFIG", "[attention] expected a head size of 32, 64 or 128 in bf16, got " +
-                                        std::to_string(head_size) + "; choose another number of heads or fp32");
+      reject_head_size(head_size_of(sizes));
   }
 }
 

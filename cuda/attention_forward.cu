@@ -1,11 +1,8 @@
 // Attention of layers.py Attention.forward (flash_attn_func, causal = False): out = softmax(q k^T / sqrt(head size)) v,
 // with scores, softmax and sums in fp32 and the probabilities rounded to bf16 for the product with v.
 
-#include <cmath>
-
-#include "core/error.h"
+#include "cuda/attention.h"
 #include "cuda/attention_tile.h"
-#include "cuda/kernels.h"
 
 namespace hrm::cuda {
 namespace {
@@ -123,98 +120,42 @@ __global__ void attention_forward_bf16(int S, int heads, int query_tiles, float 
 }
 
 template <int kHead, int kWarps, int kKeys, bool kStreamed>
-void launch_bf16(Device& device, const BlockSizes& sizes, float scale, const void* qkv, void* out, float* log_sums) {
+void launch_bf16(Device& device, const BlockSizes& sizes, const void* qkv, void* out, float* log_sums) {
   const int64_t tiles = kStreamed ? (sizes.S + kStrip * kWarps - 1) / (kStrip * kWarps) : 1;
   const Launch launch{.blocks_x = static_cast<unsigned>(sizes.batch * sizes.heads * tiles),
                       .threads = 32 * kWarps,
                       .shared = forward_shared<kHead, kWarps, kKeys, kStreamed>()};
   device.launch(launch, attention_forward_bf16<kHead, kWarps, kKeys, kStreamed>, static_cast<int>(sizes.S),
-                static_cast<int>(sizes.heads), static_cast<int>(tiles), scale, static_cast<const bf16*>(qkv),
-                static_cast<bf16*>(out), log_sums);
+                static_cast<int>(sizes.heads), static_cast<int>(tiles), attention_scale(sizes),
+                static_cast<const bf16*>(qkv), static_cast<bf16*>(out), log_sums);
 }
 
 /// A whole sequence in one block where it is short enough, else streamed.
 template <int kHead>
-void forward_bf16(Device& device, const BlockSizes& sizes, float scale, const void* qkv, void* out, float* log_sums) {
-  if (sizes.S <= 96) return launch_bf16<kHead, 6, 96, false>(device, sizes, scale, qkv, out, log_sums);
+void forward_bf16(Device& device, const BlockSizes& sizes, const void* qkv, void* out, float* log_sums) {
+  if (sizes.S <= 96) return launch_bf16<kHead, 6, 96, false>(device, sizes, qkv, out, log_sums);
   if constexpr (kHead < 128) {
-    if (sizes.S <= 128) return launch_bf16<kHead, 8, 128, false>(device, sizes, scale, qkv, out, log_sums);
+    if (sizes.S <= 128) return launch_bf16<kHead, 8, 128, false>(device, sizes, qkv, out, log_sums);
   }
-  launch_bf16<kHead, 4, 64, true>(device, sizes, scale, qkv, out, log_sums);
-}
-
-// --- fp32
-// -------------------------------------------------------------------------------------------------------------
-constexpr int kRowsOfF32 = 4;  // queries of a block, one a warp
-
-/// A warp computes one query. Its scores, then its exponentials, are in shared memory: [kRowsOfF32, S].
-///   blocks: x the queries of a sequence, y heads, z sequences
-__global__ void attention_forward_f32(int S, int head_size, float scale, const float* __restrict__ qkv,
-                                      float* __restrict__ out, float* __restrict__ log_sums) {
-  const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int query = static_cast<int>(blockIdx.x) * kRowsOfF32 + warp;
-  if (query >= S) return;
-  float* const p = shared_memory<float>() + warp * S;
-  const int heads = static_cast<int>(gridDim.y);
-  const int64_t D = int64_t{heads} * head_size, stride = 3 * D;
-  const int64_t first_row = int64_t{blockIdx.z} * S;
-  const float* const q = qkv + (first_row + query) * stride + blockIdx.y * head_size;
-  const float* const k = qkv + first_row * stride + D + blockIdx.y * head_size;
-  const float* const v = k + D;
-
-  float maximum = -INFINITY;
-  for (int key = lane; key < S; key += 32) {
-    float score = 0;
-    for (int d = 0; d < head_size; ++d) score = fmaf(q[d], k[key * stride + d], score);
-    p[key] = score * scale;
-    maximum = fmaxf(maximum, p[key]);
-  }
-  for (int distance = 16; distance > 0; distance /= 2) {
-    maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffu, maximum, distance));
-  }
-  float sum = 0;
-  for (int key = lane; key < S; key += 32) {
-    p[key] = expf(p[key] - maximum);
-    sum += p[key];
-  }
-  for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-  __syncwarp();
-  for (int d = lane; d < head_size; d += 32) {
-    float value = 0;
-    for (int key = 0; key < S; ++key) value = fmaf(p[key], v[key * stride + d], value);
-    out[(first_row + query) * D + blockIdx.y * head_size + d] = value / sum;
-  }
-  if (log_sums != nullptr && lane == 0) {
-    log_sums[(int64_t{blockIdx.z} * heads + blockIdx.y) * S + query] = maximum + logf(sum);
-  }
+  launch_bf16<kHead, 4, 64, true>(device, sizes, qkv, out, log_sums);
 }
 
 }  // namespace
 
 void attention_forward(Device& device, Format format, const BlockSizes& sizes, const void* qkv, void* out,
                        float* log_sums) {
-  const int64_t head_size = sizes.D / sizes.heads;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_size));
   if (format == Format::f32) {
-    const Launch launch{.blocks_x = static_cast<unsigned>((sizes.S + kRowsOfF32 - 1) / kRowsOfF32),
-                        .blocks_y = static_cast<unsigned>(sizes.heads),
-                        .blocks_z = static_cast<unsigned>(sizes.batch),
-                        .threads = 32 * kRowsOfF32,
-                        .shared = sizeof(float) * kRowsOfF32 * static_cast<size_t>(sizes.S)};
-    device.launch(launch, attention_forward_f32, static_cast<int>(sizes.S), static_cast<int>(head_size), scale,
-                  static_cast<const float*>(qkv), static_cast<float*>(out), log_sums);
-    return;
+    return attention_forward_f32(device, sizes, static_cast<const float*>(qkv), static_cast<float*>(out), log_sums);
   }
-  switch (head_size) {
+  switch (head_size_of(sizes)) {
     case 32:
-      return forward_bf16<32>(device, sizes, scale, qkv, out, log_sums);
+      return forward_bf16<32>(device, sizes, qkv, out, log_sums);
     case 64:
-      return forward_bf16<64>(device, sizes, scale, qkv, out, log_sums);
+      return forward_bf16<64>(device, sizes, qkv, out, log_sums);
     case 128:
-      return forward_bf16<128>(device, sizes, scale, qkv, out, log_sums);
+      return forward_bf16<128>(device, sizes, qkv, out, log_sums);
     default:
-      throw Error("ERR_HRM_CONFIG", "[attention] expected a head size of 32, 64 or 128 in bf16, got " +
-                                        std::to_string(head_size) + "; choose another number of heads or fp32");
+      reject_head_size(head_size_of(sizes));
   }
 }
 

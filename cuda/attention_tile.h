@@ -49,8 +49,7 @@ __device__ __forceinline__ void copy_tile_async(bf16* tile, const HeadRows& head
   }
 }
 
-// --- operands of a warp's products: matrices of 16 x 16 from row `row` and column 16 k of a tile; `row` a multiple of
-// 8
+// --- operands of a warp's products: 16 x 16, from row `row` (a multiple of 8) and column 16 k of a tile -----------
 /// Offset of a lane's row in an operand whose four 8 x 8 matrices are taken rows first.
 template <int kWidth>
 __device__ __forceinline__ int rows_first(int row, int k) {
