@@ -47,11 +47,11 @@ struct Unit {
   }
 };
 
-/// log_sums[i] <- of row first + i, in powers of 2; infinite beyond the last, whose P is 0 then.
+/// log_sums[i] <- of row first + i, in powers of 2; 0 beyond the last, where q and grad_out are 0 and add nothing.
 template <int kRows>
 __device__ __forceinline__ void load_log_sums(float* log_sums, const float* source, int first, int count) {
   const int row = threadIdx.x;
-  if (row < kRows) log_sums[row] = first + row < count ? source[first + row] * kLog2E : INFINITY;
+  if (row < kRows) log_sums[row] = first + row < count ? source[first + row] * kLog2E : 0.0f;
 }
 
 /// deltas[i] <- of row first + i, 0 beyond the last.
