@@ -1,6 +1,8 @@
 // Gradients of linear layers: those of inputs with the weight [out, in] as it is, that is with depth outermost, and
 // those of weights with both operands depth outermost.
 
+#include <algorithm>
+
 #include "cuda/kernels.h"
 #include "cuda/matmul_tile.h"
 #include "cuda/swiglu.h"
@@ -65,7 +67,7 @@ struct SwigluGradientEpilogue {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const float grad = tiles[j][2 * high + i], g = gate[j][i], u = up[j][i];
-          const float activated = round_to<T>(silu(g));
+          const float activated = rounded<T>(silu(g));
           product[j][i] = activated * u;
           gate[j][i] = grad * u * silu_slope(g);
           up[j][i] = grad * activated;
@@ -101,12 +103,9 @@ struct PartialEpilogue {
   }
 };
 
-constexpr int kSumThreads = 256;
-
 /// sum [count] <- the sum of the partial matrices [splits, count], in their order.   quads = count / 4
-__global__ void __launch_bounds__(kSumThreads)
-    sum_partials(const float4* partials, int splits, int64_t quads, float4* sum) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kSumThreads + threadIdx.x;
+__global__ void sum_partials(const float4* partials, int splits, int64_t quads, float4* sum) {
+  const int64_t i = thread_index();
   if (i >= quads) return;
   float4 total = partials[i];
   for (int split = 1; split < splits; ++split) {
@@ -125,71 +124,44 @@ struct RowSplits {
   int64_t count;  // 1: no partial sums
 };
 
-int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 RowSplits row_splits(int64_t rows, int64_t N, int64_t K) {
-  const int64_t blocks = ceil_divide(N, LargeShape::kRows) * ceil_divide(K, LargeShape::kColumns);
-  const int64_t wanted = std::clamp<int64_t>(kSplitBlocks / blocks, 1, ceil_divide(rows, kSplitRows));
-  const int64_t split_rows = ceil_divide(ceil_divide(rows, wanted), 32) * 32;
-  return {split_rows, ceil_divide(rows, split_rows)};
+  const int64_t blocks = divide_up(N, LargeShape::kRows) * divide_up(K, LargeShape::kColumns);
+  const int64_t wanted = std::clamp<int64_t>(kSplitBlocks / blocks, 1, divide_up(rows, kSplitRows));
+  const int64_t split_rows = divide_up(divide_up(rows, wanted), 32) * 32;
+  return {split_rows, divide_up(rows, split_rows)};
 }
 
-template <typename T>
-Operands<T> input_operands(int64_t rows, int64_t K, int64_t N, const void* grad_out, const void* weight) {
-  return {static_cast<const T*>(grad_out),
-          static_cast<const T*>(weight),
-          static_cast<int>(rows),
-          static_cast<int>(N),
-          static_cast<int>(K),
-          static_cast<int>(K)};
-}
-
-template <typename T>
-void input_gradient_in(Device& device, int64_t rows, int64_t K, int64_t N, const void* grad_out, const void* weight,
-                       const void* addend, void* grad_in) {
-  const AddendEpilogue<T> epilogue = {static_cast<const T*>(addend), static_cast<T*>(grad_in)};
-  launch_matmul<T, Layout::depth_inner, Layout::depth_outer>(device, input_operands<T>(rows, K, N, grad_out, weight),
-                                                             epilogue);
-}
-
-template <typename T>
-void swiglu_input_gradient_in(Device& device, const BlockSizes& sizes, const void* grad_out, const void* weight,
-                              const void* gate_up, void* grad_gate_up, void* hidden) {
-  const SwigluGradientEpilogue<T> epilogue = {static_cast<const T*>(gate_up), static_cast<T*>(grad_gate_up),
-                                              static_cast<T*>(hidden)};
-  launch_matmul<T, Layout::depth_inner, Layout::depth_outer>(
-      device, input_operands<T>(sizes.rows(), sizes.D, sizes.F, grad_out, weight), epilogue);
-}
-
-template <typename T>
-void weight_gradient_in(Device& device, int64_t rows, int64_t N, int64_t K, const void* grad_out, const void* in,
-                        float* grad, void* workspace) {
-  using Shape = std::conditional_t<std::is_same_v<T, float>, FloatShape, LargeShape>;
-  const RowSplits splits = row_splits(rows, N, K);
-  const Operands<T> operands = {
-      static_cast<const T*>(grad_out), static_cast<const T*>(in),    static_cast<int>(N), static_cast<int>(K),
-      static_cast<int>(rows),          static_cast<int>(splits.rows)};
-  float* const partials = splits.count == 1 ? grad : static_cast<float*>(workspace);
-  launch_shape<T, Shape, Layout::depth_outer, Layout::depth_outer>(device, operands, PartialEpilogue<T>{partials});
-  if (splits.count == 1) return;
-  const int64_t quads = N * K / 4;
-  const Launch launch = {.blocks_x = static_cast<unsigned>(ceil_divide(quads, kSumThreads)), .threads = kSumThreads};
-  device.launch(launch, sum_partials, reinterpret_cast<const float4*>(partials), static_cast<int>(splits.count), quads,
-                reinterpret_cast<float4*>(grad));
+/// The product is grad_out W.   grad_out: [rows, out]; weight: [out, in]
+template <typename T, typename Epilogue>
+void linear_backward(Device& device, int64_t rows, int64_t out, int64_t in, const void* grad_out, const void* weight,
+                     const Epilogue& epilogue) {
+  const Operands<T> operands = {.a = static_cast<const T*>(grad_out),
+                                .b = static_cast<const T*>(weight),
+                                .rows = static_cast<int>(rows),
+                                .columns = static_cast<int>(in),
+                                .depth = static_cast<int>(out),
+                                .split_depth = static_cast<int>(out)};
+  launch_matmul<T, Layout::depth_inner, Layout::depth_outer>(device, operands, epilogue);
 }
 
 }  // namespace
 
 void input_gradient(Device& device, Format format, int64_t rows, int64_t K, int64_t N, const void* grad_out,
                     const void* weight, const void* addend, void* grad_in) {
-  const auto run = format == Format::bf16 ? input_gradient_in<bf16> : input_gradient_in<float>;
-  run(device, rows, K, N, grad_out, weight, addend, grad_in);
+  with_format(format, [&]<typename T>() {
+    linear_backward<T>(device, rows, K, N, grad_out, weight,
+                       AddendEpilogue<T>{.addend = static_cast<const T*>(addend), .out = static_cast<T*>(grad_in)});
+  });
 }
 
 void swiglu_input_gradient(Device& device, Format format, const BlockSizes& sizes, const void* grad_out,
                            const void* weight, const void* gate_up, void* grad_gate_up, void* hidden) {
-  const auto run = format == Format::bf16 ? swiglu_input_gradient_in<bf16> : swiglu_input_gradient_in<float>;
-  run(device, sizes, grad_out, weight, gate_up, grad_gate_up, hidden);
+  with_format(format, [&]<typename T>() {
+    const SwigluGradientEpilogue<T> epilogue = {.gate_up = static_cast<const T*>(gate_up),
+                                                .grad_gate_up = static_cast<T*>(grad_gate_up),
+                                                .hidden = static_cast<T*>(hidden)};
+    linear_backward<T>(device, sizes.rows(), sizes.D, sizes.F, grad_out, weight, epilogue);
+  });
 }
 
 size_t weight_gradient_workspace(const Device&, Format, int64_t rows, int64_t N, int64_t K) {
@@ -199,8 +171,22 @@ size_t weight_gradient_workspace(const Device&, Format, int64_t rows, int64_t N,
 
 void weight_gradient(Device& device, Format format, int64_t rows, int64_t N, int64_t K, const void* grad_out,
                      const void* in, float* grad, void* workspace) {
-  const auto run = format == Format::bf16 ? weight_gradient_in<bf16> : weight_gradient_in<float>;
-  run(device, rows, N, K, grad_out, in, grad, workspace);
+  const RowSplits splits = row_splits(rows, N, K);
+  float* const partials = splits.count == 1 ? grad : static_cast<float*>(workspace);
+  with_format(format, [&]<typename T>() {
+    using Shape = std::conditional_t<std::is_same_v<T, float>, FloatShape, LargeShape>;
+    const Operands<T> operands = {.a = static_cast<const T*>(grad_out),
+                                  .b = static_cast<const T*>(in),
+                                  .rows = static_cast<int>(N),
+                                  .columns = static_cast<int>(K),
+                                  .depth = static_cast<int>(rows),
+                                  .split_depth = static_cast<int>(splits.rows)};
+    launch_shape<T, Shape, Layout::depth_outer, Layout::depth_outer>(device, operands, PartialEpilogue<T>{partials});
+  });
+  if (splits.count == 1) return;
+  const int64_t quads = N * K / 4;
+  device.launch(thread_each(quads), sum_partials, reinterpret_cast<const float4*>(partials),
+                static_cast<int>(splits.count), quads, reinterpret_cast<float4*>(grad));
 }
 
 }  // namespace hrm::cuda

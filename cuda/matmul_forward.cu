@@ -8,21 +8,6 @@
 namespace hrm::cuda {
 namespace {
 
-/// 1 / RMS of rows whose norm is pending, see Activation.
-struct PendingNorm {
-  const float* sums;  // [rows, groups]
-  int groups;
-  float eps;
-
-  __device__ __forceinline__ float factor(int64_t row) const {
-    const float* const partial = sums + row * groups;
-    if (partial[0] < 0.0f) return 1.0f;
-    float sum = 0.0f;
-    for (int i = 0; i < groups; ++i) sum += partial[i];
-    return 1.0f / sqrtf(sum / static_cast<float>(groups * static_cast<int>(kNormGroup)) + eps);
-  }
-};
-
 /// Of pairs of columns that meet in the epilogue, eight first columns and eight second columns lie side by side in the
 /// product, so that a thread has both of a pair.
 struct Pair {
@@ -36,12 +21,12 @@ __device__ __forceinline__ Pair pair_of(int column) { return {column / 16 * 8 + 
 template <typename T>
 struct QkvEpilogue {
   static constexpr bool kNormed = true;
-  PendingNorm norm;
+  Rows<T> in;
   RopeTable rope;
-  int S, D, half_head;
+  int S, half_head;
   T* qkv;  // [rows, 3D]
 
-  __device__ __forceinline__ float row_factor(int row) const { return norm.factor(row); }
+  __device__ __forceinline__ float row_factor(int row) const { return in.factor(row); }
 
   __device__ __forceinline__ int weight_row(int column) const {
     const Pair pair = pair_of(column);
@@ -52,7 +37,7 @@ struct QkvEpilogue {
                                              const float (&tiles)[kGroupTiles][4], float low_factor,
                                              float high_factor) const {
     const int first = weight_row(column), d = column / 2 % half_head;
-    const bool rotated = rope.cosines != nullptr && first < 2 * D;
+    const bool rotated = rope.cosines != nullptr && first < 2 * in.D;
 #pragma unroll
     for (int high = 0; high < 2; ++high) {
       const int row = first_row + 8 * high;
@@ -62,7 +47,7 @@ struct QkvEpilogue {
       for (int j = 0; j < kGroupTiles; ++j) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          values[j][i] = round_to<T>(tiles[j][2 * high + i] * (high ? high_factor : low_factor));
+          values[j][i] = rounded<T>(tiles[j][2 * high + i] * (high ? high_factor : low_factor));
         }
       }
       if (inside && rotated) {
@@ -90,12 +75,9 @@ struct QkvEpilogue {
 template <typename T>
 struct ResidualEpilogue {
   static constexpr bool kNormed = true;
-  PendingNorm norm;
-  const T* residual;  // [rows, D]
-  T* x;               // [rows, D], may be residual
-  float* sums;        // [rows, D / kNormGroup]
+  Rows<T> residual, out;  // the same x, perhaps; never the same sums
 
-  __device__ __forceinline__ float row_factor(int row) const { return norm.factor(row); }
+  __device__ __forceinline__ float row_factor(int row) const { return residual.factor(row); }
   __device__ __forceinline__ int weight_row(int column) const { return column; }
 
   __device__ __forceinline__ void operator()(const Operands<T>& operands, int first_row, int column,
@@ -108,21 +90,21 @@ struct ResidualEpilogue {
       const bool inside = row < operands.rows && column < operands.columns;
       const int64_t offset = static_cast<int64_t>(row) * operands.columns + column;
       float values[kGroupTiles][2];
-      load_row<T>(values, [&](int tile) { return inside ? residual + offset + tile * kTileColumns : nullptr; });
+      load_row<T>(values, [&](int tile) { return inside ? residual.x + offset + tile * kTileColumns : nullptr; });
       float sum = 0.0f;
 #pragma unroll
       for (int j = 0; j < kGroupTiles; ++j) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const float normed = round_to<T>(values[j][i] * (high ? high_factor : low_factor));
-          values[j][i] = round_to<T>(normed + round_to<T>(tiles[j][2 * high + i]));
+          const float normed = rounded<T>(values[j][i] * (high ? high_factor : low_factor));
+          values[j][i] = rounded<T>(normed + rounded<T>(tiles[j][2 * high + i]));
           sum = fmaf(values[j][i], values[j][i], sum);
         }
       }
-      store_row<T>(values, [&](int tile) { return inside ? x + offset + tile * kTileColumns : nullptr; });
+      store_row<T>(values, [&](int tile) { return inside ? out.x + offset + tile * kTileColumns : nullptr; });
       sum += __shfl_xor_sync(0xffffffffu, sum, 1);
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-      if (inside && threadIdx.x % 4 == 0) sums[offset / kNormGroup] = sum;
+      if (inside && threadIdx.x % 4 == 0) out.sums[offset / kNormGroup] = sum;
     }
   }
 };
@@ -131,12 +113,12 @@ struct ResidualEpilogue {
 template <typename T>
 struct SwigluEpilogue {
   static constexpr bool kNormed = true;
-  PendingNorm norm;
+  Rows<T> in;
   int F;
   T* gate_up;  // [rows, 2F] or null
   T* hidden;   // [rows, F]
 
-  __device__ __forceinline__ float row_factor(int row) const { return norm.factor(row); }
+  __device__ __forceinline__ float row_factor(int row) const { return in.factor(row); }
 
   __device__ __forceinline__ int weight_row(int column) const {
     const Pair pair = pair_of(column);
@@ -157,14 +139,14 @@ struct SwigluEpilogue {
       for (int j = 0; j < kGroupTiles; ++j) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          values[j][i] = round_to<T>(tiles[j][2 * high + i] * (high ? high_factor : low_factor));
+          values[j][i] = rounded<T>(tiles[j][2 * high + i] * (high ? high_factor : low_factor));
         }
       }
 #pragma unroll
       for (int j = 0; j < kGroupTiles; j += 2) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          products[2 * high + j / 2][i] = round_to<T>(silu(values[j][i])) * values[j + 1][i];
+          products[2 * high + j / 2][i] = rounded<T>(silu(values[j][i])) * values[j + 1][i];
         }
       }
       store_row<T>(values, [&](int tile) {
@@ -179,64 +161,51 @@ struct SwigluEpilogue {
   }
 };
 
-PendingNorm pending_norm(const BlockSizes& sizes, const Activation& x) {
-  return {x.sums, static_cast<int>(sizes.D / kNormGroup), sizes.norm_eps};
-}
-
+/// The product is x W^T.   x: [rows, in]; weight: [out, in]
 template <typename T, typename Epilogue>
 void linear(Device& device, int64_t rows, int64_t in, int64_t out, const void* x, const void* weight,
             const Epilogue& epilogue) {
-  const Operands<T> operands = {static_cast<const T*>(x), static_cast<const T*>(weight), static_cast<int>(rows),
-                                static_cast<int>(out),    static_cast<int>(in),          static_cast<int>(in)};
+  const Operands<T> operands = {.a = static_cast<const T*>(x),
+                                .b = static_cast<const T*>(weight),
+                                .rows = static_cast<int>(rows),
+                                .columns = static_cast<int>(out),
+                                .depth = static_cast<int>(in),
+                                .split_depth = static_cast<int>(in)};
   launch_matmul<T, Layout::depth_inner, Layout::depth_inner>(device, operands, epilogue);
-}
-
-template <typename T>
-void qkv_in(Device& device, const BlockSizes& sizes, const Activation& x, const void* weight, RopeTable rope,
-            void* qkv) {
-  const QkvEpilogue<T> epilogue = {pending_norm(sizes, x),
-                                   rope,
-                                   static_cast<int>(sizes.S),
-                                   static_cast<int>(sizes.D),
-                                   static_cast<int>(sizes.D / sizes.heads / 2),
-                                   static_cast<T*>(qkv)};
-  linear<T>(device, sizes.rows(), sizes.D, 3 * sizes.D, x.x, weight, epilogue);
-}
-
-template <typename T>
-void residual_in(Device& device, const BlockSizes& sizes, int64_t K, const void* a, const void* weight,
-                 const Activation& residual, const Activation& out) {
-  const ResidualEpilogue<T> epilogue = {pending_norm(sizes, residual), static_cast<const T*>(residual.x),
-                                        static_cast<T*>(out.x), out.sums};
-  linear<T>(device, sizes.rows(), K, sizes.D, a, weight, epilogue);
-}
-
-template <typename T>
-void swiglu_in(Device& device, const BlockSizes& sizes, const Activation& x, const void* weight, void* gate_up,
-               void* hidden) {
-  const SwigluEpilogue<T> epilogue = {pending_norm(sizes, x), static_cast<int>(sizes.F), static_cast<T*>(gate_up),
-                                      static_cast<T*>(hidden)};
-  linear<T>(device, sizes.rows(), sizes.D, 2 * sizes.F, x.x, weight, epilogue);
 }
 
 }  // namespace
 
 void qkv_forward(Device& device, Format format, const BlockSizes& sizes, Activation x, const void* weight,
                  RopeTable rope, void* qkv) {
-  const auto run = format == Format::bf16 ? qkv_in<bf16> : qkv_in<float>;
-  run(device, sizes, x, weight, rope, qkv);
+  with_format(format, [&]<typename T>() {
+    const QkvEpilogue<T> epilogue = {.in = {x, sizes.D, sizes.norm_eps},
+                                     .rope = rope,
+                                     .S = static_cast<int>(sizes.S),
+                                     .half_head = static_cast<int>(sizes.D / sizes.heads / 2),
+                                     .qkv = static_cast<T*>(qkv)};
+    linear<T>(device, sizes.rows(), sizes.D, 3 * sizes.D, x.x, weight, epilogue);
+  });
 }
 
 void residual_forward(Device& device, Format format, const BlockSizes& sizes, int64_t K, const void* a,
                       const void* weight, Activation residual, Activation out) {
-  const auto run = format == Format::bf16 ? residual_in<bf16> : residual_in<float>;
-  run(device, sizes, K, a, weight, residual, out);
+  with_format(format, [&]<typename T>() {
+    const ResidualEpilogue<T> epilogue = {.residual = {residual, sizes.D, sizes.norm_eps},
+                                          .out = {out, sizes.D, sizes.norm_eps}};
+    linear<T>(device, sizes.rows(), K, sizes.D, a, weight, epilogue);
+  });
 }
 
 void swiglu_forward(Device& device, Format format, const BlockSizes& sizes, Activation x, const void* weight,
                     void* gate_up, void* hidden) {
-  const auto run = format == Format::bf16 ? swiglu_in<bf16> : swiglu_in<float>;
-  run(device, sizes, x, weight, gate_up, hidden);
+  with_format(format, [&]<typename T>() {
+    const SwigluEpilogue<T> epilogue = {.in = {x, sizes.D, sizes.norm_eps},
+                                        .F = static_cast<int>(sizes.F),
+                                        .gate_up = static_cast<T*>(gate_up),
+                                        .hidden = static_cast<T*>(hidden)};
+    linear<T>(device, sizes.rows(), sizes.D, 2 * sizes.F, x.x, weight, epilogue);
+  });
 }
 
 }  // namespace hrm::cuda

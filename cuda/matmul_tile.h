@@ -10,12 +10,10 @@
 // tile are row group, columns 2 * quad lane and the next; elements 2, 3 the same of row group + 8 (PTX ISA,
 // mma.m16n8k16).
 
-#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
-#include "cuda/device.h"
-#include "cuda/primitives.h"
+#include "cuda/launches.h"
 
 namespace hrm::cuda {
 
@@ -23,15 +21,6 @@ namespace hrm::cuda {
 inline constexpr int kTileRows = 16, kTileColumns = 8;
 /// Tiles side by side that an epilogue gets at once: 32 columns, as many as share a partial sum of squares.
 inline constexpr int kGroupTiles = 4, kGroupColumns = kGroupTiles * kTileColumns;
-
-template <typename T>
-__device__ __forceinline__ float round_to(float value) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    return to_float(to_bf16(value));
-  } else {
-    return value;
-  }
-}
 
 /// Register j of quad lane i <-> register i of quad lane j.
 __device__ __forceinline__ void transpose_quad(uint32_t (&r)[4]) {
@@ -365,7 +354,7 @@ __global__ void __launch_bounds__(Shape::kThreads) matmul(Operands<T> operands, 
 
 template <typename T, typename Shape, Layout a_layout, Layout b_layout, typename Epilogue>
 void launch_shape(Device& device, const Operands<T>& operands, const Epilogue& epilogue) {
-  const auto blocks = [](int count, int size) { return static_cast<unsigned>((count + size - 1) / size); };
+  const auto blocks = [](int count, int size) { return static_cast<unsigned>(divide_up(count, size)); };
   const Launch launch = {.blocks_x = blocks(operands.columns, Shape::kColumns),
                          .blocks_y = blocks(operands.rows, Shape::kRows),
                          .blocks_z = blocks(operands.depth, operands.split_depth),
@@ -388,9 +377,8 @@ void launch_matmul(Device& device, const Operands<T>& operands, const Epilogue& 
   if constexpr (std::is_same_v<T, float>) {
     launch_shape<T, FloatShape, a_layout, b_layout>(device, operands, epilogue);
   } else {
-    const auto fills = [&](int64_t rows, int64_t columns) {
-      return (operands.rows + rows - 1) / rows * ((operands.columns + columns - 1) / columns) >=
-             device.info().multiprocessors;
+    const auto fills = [&](int rows, int columns) {
+      return divide_up(operands.rows, rows) * divide_up(operands.columns, columns) >= device.info().multiprocessors;
     };
     if (fills(LargeShape::kRows, LargeShape::kColumns)) {
       launch_shape<T, LargeShape, a_layout, b_layout>(device, operands, epilogue);
