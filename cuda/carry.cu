@@ -3,6 +3,7 @@
 
 #include "core/philox.h"
 #include "cuda/launches.h"
+#include "cuda/reduce.h"
 
 namespace hrm::cuda {
 namespace {
@@ -55,6 +56,18 @@ __global__ void halt_sequences(int64_t batch, int64_t max_steps, HaltRule rule, 
   halted[b] = stop;
 }
 
+/// One warp.
+__global__ void ask_none_done(int64_t batch, HaltRule rule, const float* q, const int32_t* steps, const int32_t* limits,
+                              const uint8_t* adaptive, uint8_t* again) {
+  int done = 0;
+  for (int64_t b = lane_index(); b < batch; b += 32) {
+    const float threshold = rule == HaltRule::positive ? 0.0f : q[b * 2 + 1];
+    done += steps[b] >= limits[b] || (adaptive[b] && q[b * 2] > threshold);
+  }
+  done = warp_sum(done);
+  if (lane_index() == 0) *again = done == 0;
+}
+
 __global__ void find_targets(int64_t batch, int64_t max_steps, const float* next_q, const int32_t* steps,
                              float* target) {
   const int64_t b = thread_index();
@@ -98,6 +111,11 @@ void explore(Device& device, int64_t batch, uint64_t seed, float probability, in
 void halt(Device& device, int64_t batch, int64_t max_steps, HaltRule rule, const float* q, const int32_t* min_steps,
           int32_t* steps, uint8_t* halted) {
   device.launch(thread_each(batch), halt_sequences, batch, max_steps, rule, q, min_steps, steps, halted);
+}
+
+void none_done(Device& device, int64_t batch, HaltRule rule, const float* q, const int32_t* steps,
+               const int32_t* limits, const uint8_t* adaptive, uint8_t* again) {
+  device.launch({.threads = 32}, ask_none_done, batch, rule, q, steps, limits, adaptive, again);
 }
 
 void q_continue_target(Device& device, int64_t batch, int64_t max_steps, const float* next_q, const int32_t* steps,

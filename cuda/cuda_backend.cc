@@ -42,7 +42,6 @@ struct CudaRecording : Recording {
   explicit CudaRecording(std::shared_ptr<Device> device) : device(std::move(device)) {}
 
   const std::shared_ptr<Device> device;
-  bool warm = false;  // was issued once, so that everything it needs is allocated
   std::unique_ptr<Graph> graph;
   std::array<Piece, kSlots> slots;
 };
@@ -173,25 +172,21 @@ class CudaBackend : public Backend {
 
   // Issued once before it is captured: by then everything that it needs is allocated.
   void record(std::unique_ptr<Recording>& recording, const std::function<void()>& body) override {
-    if (!recording) recording = std::make_unique<CudaRecording>(device_);
-    auto& kept = static_cast<CudaRecording&>(*recording);
-    if (!kept.warm) {
+    if (first_use(recording))
       body();
-      kept.warm = true;
-      return;
+    else
+      device_->replay(captured(recording, body, [&] { return device_->end_capture(); }));
+  }
+
+  void record_while(std::unique_ptr<Recording>& recording, const Tensor& again,
+                    const std::function<void()>& body) override {
+    if (first_use(recording)) {
+      std::unique_ptr<Recording> none;
+      Backend::record_while(none, again, body);
+    } else {
+      const auto end = [&] { return device_->end_capture_loop(data_of<uint8_t>(again)); };
+      device_->replay(captured(recording, body, end));
     }
-    if (!kept.graph) {
-      device_->begin_capture();
-      try {
-        body();
-      } catch (...) {
-        device_->abandon_capture();
-        throw;
-      }
-      kept.graph = device_->end_capture();
-      kept.slots = slots_;
-    }
-    device_->replay(*kept.graph);
   }
 
   // --- carry --------------------------------------------------------------------------------------------------
@@ -217,6 +212,12 @@ class CudaBackend : public Backend {
             const Tensor& steps, const Tensor& halted) override {
     cuda::halt(*device_, batch, max_steps, rule, data_of<float>(q), data_of<int32_t>(min_steps),
                data_of<int32_t>(steps), data_of<uint8_t>(halted));
+  }
+
+  void none_done(int64_t batch, HaltRule rule, const Tensor& q, const Tensor& steps, const Tensor& limits,
+                 const Tensor& adaptive, const Tensor& again) override {
+    cuda::none_done(*device_, batch, rule, data_of<float>(q), data_of<int32_t>(steps), data_of<int32_t>(limits),
+                    data_of<uint8_t>(adaptive), data_of<uint8_t>(again));
   }
 
   void q_continue_target(int64_t batch, int64_t max_steps, const Tensor& next_q, const Tensor& steps,
@@ -390,6 +391,31 @@ class CudaBackend : public Backend {
 
  private:
   Piece memory(size_t bytes) { return std::make_shared<Memory>(device_, std::max<size_t>(bytes, 1)); }
+
+  /// Whether the body has yet to be issued once.
+  bool first_use(std::unique_ptr<Recording>& recording) {
+    if (recording) return false;
+    recording = std::make_unique<CudaRecording>(device_);
+    return true;
+  }
+
+  /// The graph of a body, from `end` where it is not captured yet.
+  template <typename End>
+  Graph& captured(const std::unique_ptr<Recording>& recording, const std::function<void()>& body, const End& end) {
+    auto& kept = static_cast<CudaRecording&>(*recording);
+    if (!kept.graph) {
+      device_->begin_capture();
+      try {
+        body();
+        kept.graph = end();
+      } catch (...) {
+        device_->abandon_capture();
+        throw;
+      }
+      kept.slots = slots_;
+    }
+    return *kept.graph;
+  }
 
   /// Shared memory of at least this size. A recording keeps what it was captured with.
   void* slot(Slot which, size_t bytes) {

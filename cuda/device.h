@@ -69,6 +69,8 @@ class Device {
   /// Launches and copies between these two calls are kept instead of issued.
   void begin_capture();
   std::unique_ptr<Graph> end_capture();
+  /// As end_capture(), for a graph that is run again as long as *again, on the device, is not 0 after it.
+  std::unique_ptr<Graph> end_capture_loop(const uint8_t* again);
   /// Drops what was captured since begin_capture().
   void abandon_capture() noexcept;
   void replay(Graph& graph);

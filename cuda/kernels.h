@@ -112,6 +112,8 @@ void explore(Device& device, int64_t batch, uint64_t seed, float probability, in
              int32_t* min_steps);
 void halt(Device& device, int64_t batch, int64_t max_steps, HaltRule rule, const float* q, const int32_t* min_steps,
           int32_t* steps, uint8_t* halted);
+void none_done(Device& device, int64_t batch, HaltRule rule, const float* q, const int32_t* steps,
+               const int32_t* limits, const uint8_t* adaptive, uint8_t* again);
 void q_continue_target(Device& device, int64_t batch, int64_t max_steps, const float* next_q, const int32_t* steps,
                        float* target);
 /// rows of `bytes` each: row i of target <- row keep[i] of source, for i < count. Source and target do not overlap.

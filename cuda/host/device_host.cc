@@ -43,6 +43,7 @@ DeviceInfo pretended() {
 
 struct RecordedGraph : Graph {
   std::vector<std::function<void()>> commands;
+  const uint8_t* again = nullptr;
 };
 
 /// As the caller sees them, `bytes` from `memory`; with guards on both sides inside of `whole`.
@@ -188,11 +189,20 @@ std::unique_ptr<Graph> Device::end_capture() {
   return graph;
 }
 
+std::unique_ptr<Graph> Device::end_capture_loop(const uint8_t* again) {
+  auto graph = end_capture();
+  static_cast<RecordedGraph&>(*graph).again = again;
+  return graph;
+}
+
 void Device::abandon_capture() noexcept { state_->captured.reset(); }
 
 void Device::replay(Graph& graph) {
   state_->require("replay");
-  for (const auto& command : static_cast<RecordedGraph&>(graph).commands) command();
+  const auto& recorded = static_cast<RecordedGraph&>(graph);
+  do
+    for (const auto& command : recorded.commands) command();
+  while (recorded.again && *recorded.again != 0);
 }
 
 void Device::launch_kernel(const Launch& launch, const void* kernel, void** arguments, const size_t* sizes,

@@ -16,6 +16,7 @@ struct OpCase {
   double flops;  // floating-point operations of one call
   bool test;     // compared with the references in test mode
   bool perf;     // timed in perf mode
+  bool cuda;     // of sizes that the CUDA backend takes
   std::function<void(Fixture&)> run;
 };
 

@@ -38,10 +38,25 @@ async function expectAllOk(t: Test, ...words: string[]) {
 
 test('every CPU backend agrees with the reference, for any batch and number of threads', slow, async (t) => {
   const { lines: backends } = await optable('backends')
-  const tested = backends.filter((name) => name !== 'reference-f64' && !name.startsWith('int8'))
+  const tested = backends.filter((name) => name !== 'reference-f64' && !/^(int8|cuda)/.test(name))
   t.ok(tested.includes('reference-f32'), tested.join(' '))
   for (const backend of tested) await expectAllOk(t, 'test', '--backend', backend)
 })
+
+for (const backend of ['cuda:f32', 'cuda:bf16']) {
+  test(`the GPU code in ${backend.slice(5)} agrees with the reference, for any batch and twice`, slow, async (t) => {
+    const { lines: backends } = await optable('backends')
+    t.ok(backends.includes(backend), backends.join(' '))
+    const { status, lines } = await optable('test', '--backend', backend)
+    t.strictSame(
+      lines.filter((line) => line.startsWith('FAIL')),
+      [],
+    )
+    const cases = lines.filter((line) => line.startsWith('ok') && !/ (rows|threads) /.test(line))
+    t.ok(cases.length >= 300, `${cases.length} cases of an op and a shape`)
+    t.equal(status, 0)
+  })
+}
 
 test('int8 gives the same integers on every instruction set, and blocks close to exact ones', slow, async (t) => {
   await expectAllOk(t, 'int8')
@@ -61,7 +76,7 @@ test('the whole model’s one-step gradient is the derivative of its loss', slow
 
 test('single ops give what PyTorch computed', async (t) => {
   const { lines: backends } = await optable('backends')
-  for (const backend of backends.filter((name) => !name.startsWith('int8')))
+  for (const backend of backends.filter((name) => !/^(int8|cuda)/.test(name)))
     await expectAllOk(t, 'golden', golden, '--backend', backend)
 })
 

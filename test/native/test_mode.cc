@@ -82,6 +82,46 @@ void compare(const OpCase& op, Backend& backend, Backend& naive, Backend& exact,
   report.check(op.name, worst_error, worst_bound, worst);
 }
 
+/// L2 norm of the distance as a part of the expected norm; infinite where sizes differ or one is not finite alone.
+double relative_l2(const std::vector<double>& actual, const std::vector<double>& expected) {
+  double distance = 0, size = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (i >= actual.size() || (std::isfinite(expected[i]) != std::isfinite(actual[i]))) return INFINITY;
+    if (actual[i] == expected[i]) continue;
+    distance += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+  }
+  for (const double value : expected) size += value * value;
+  return distance == 0 ? 0 : std::sqrt(distance / size);
+}
+
+/// What a GPU may lose against double, relative L2: in float 1e-5; with operands and results in bf16, rounded several
+/// times on the way through a block, the square root of 5e-4, the mean square error that ggml allows its 16-bit types.
+/// Decisions and copies are exact.
+double gpu_bound(const std::string& backend, DType dtype) {
+  if (dtype != DType::f32 && dtype != DType::f64) return 0;
+  return backend == "cuda:bf16" ? std::sqrt(5e-4) : 1e-5;
+}
+
+/// Reports the worst tensor of a GPU's results; twice the error of the naive float loops is allowed as well.
+void compare_gpu(const OpCase& op, const std::string& name, Backend& backend, Backend& naive, Backend& exact,
+                 Report& report) {
+  const auto rows = first_rows(op.batch);
+  const auto tested = results_of(op, backend, rows), simple = results_of(op, naive, rows);
+  const auto truth = results_of(op, exact, rows);
+  double worst_error = 0, worst_bound = 0;
+  std::string worst;
+  for (size_t i = 0; i < truth.size(); ++i) {
+    const double error = relative_l2(tested[i].values, truth[i].values);
+    const double bound = std::max(gpu_bound(name, tested[i].dtype), 2 * relative_l2(simple[i].values, truth[i].values));
+    if (worst.empty() || !(error * worst_bound <= worst_error * bound)) {
+      worst = truth[i].name;
+      worst_error = error;
+      worst_bound = bound;
+    }
+  }
+  report.check(op.name, worst_error, worst_bound, worst);
+}
+
 /// Elements of `part` that are not the same bits as row_of(i) of `whole`; both hold doubles converted from the dtype.
 size_t different_bits(const std::vector<double>& whole, const std::vector<double>& part, size_t width,
                       const std::vector<int64_t>& rows) {
@@ -123,9 +163,24 @@ void compare_threads(const OpCase& op, Backend& one_thread, const std::vector<st
   report.check(op.name + " threads", static_cast<double>(different), 0);
 }
 
+/// On a GPU: against double, row by row, and twice.
+void run_gpu_test(const Options& options, Report& report) {
+  const auto backend = make_backend(options.backend, 1);
+  const auto naive = make_backend("reference-f32", 1), exact = make_backend("reference-f64", 1);
+  std::vector<std::unique_ptr<Backend>> again;
+  again.push_back(make_backend(options.backend, 1));
+  for (const OpCase& op : op_cases()) {
+    if (!op.cuda || !report.selects(op.name)) continue;
+    compare_gpu(op, options.backend, *backend, *naive, *exact, report);
+    compare_rows(op, *backend, report);
+    compare_threads(op, *backend, again, report);
+  }
+}
+
 }  // namespace
 
 void run_test(const Options& options, Report& report) {
+  if (is_cuda(options.backend)) return run_gpu_test(options, report);
   const auto backend = make_backend(options.backend, options.threads);
   const bool int8 = is_int8(options.backend);
   const std::string reference = int8 ? "int8-reference-f" : "reference-f";
