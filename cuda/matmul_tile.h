@@ -112,8 +112,20 @@ struct SharedTile {
   static_assert(kRuns == 4 || kRuns % 8 == 0);
 
   /// Index of the first element of a run.
-  static __device__ __forceinline__ int run_offset(int row, int run) {
+  static __host__ __device__ constexpr int run_offset(int row, int run) {
     return (row * kRuns + (run ^ (kRuns == 4 ? row / 2 % 4 : row % 8))) * kRun;
+  }
+
+  /// Whether the same run of rows 0-7, 8-15, … fills the 32 banks of 4 bytes, each once.
+  static __host__ __device__ constexpr bool spreads_over_banks() {
+    for (int row = 0; row < kRows; row += 8) {
+      for (int run = 0; run < kRuns; ++run) {
+        unsigned met = 0;  // bit i: banks 4i … 4i + 3
+        for (int i = 0; i < 8; ++i) met |= 1u << run_offset(row + i, run) / kRun % 8;
+        if (met != 0xff) return false;
+      }
+    }
+    return true;
   }
 
   static __device__ __forceinline__ int element_offset(int outer_index, int depth_index) {
@@ -269,6 +281,7 @@ template <typename T, typename Shape, Layout a_layout, Layout b_layout, typename
 __global__ void __launch_bounds__(Shape::kThreads) matmul(Operands<T> operands, Epilogue epilogue) {
   using A = SharedTile<T, a_layout, Shape::kRows, Shape::kDepth>;
   using B = SharedTile<T, b_layout, Shape::kColumns, Shape::kDepth>;
+  static_assert(A::spreads_over_banks() && B::spreads_over_banks());
   constexpr int kRowTiles = Shape::kRowTiles, kColumnTiles = Shape::kColumnTiles, kStages = Shape::kStages;
   T* const buffers = shared_memory<T>();
   T* const a_buffers = buffers;
