@@ -1,4 +1,11 @@
-import { defaultWeights, fillCheckpoint, isCheckpoint, loadWeights, openCheckpoint } from './checkpoint.js'
+import {
+  checkpointBytes,
+  defaultWeights,
+  fillCheckpoint,
+  isCheckpoint,
+  loadWeights,
+  openCheckpoint,
+} from './checkpoint.js'
 import { type Config, type ModelConfig, type ModelOptions, resolveModelConfig, resolveRunConfig } from './config.js'
 import { Dataset, type Split } from './dataset.js'
 import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from './devices.js'
@@ -340,7 +347,8 @@ export class HRM {
     }
     const release = await this.#engine.weights.read()
     try {
-      await writeFolder(op, path, (temporary) => fillCheckpoint(temporary, this.#engine, content))
+      const neededBytes = await checkpointBytes(this.#engine, false)
+      await writeFolder(op, path, (temporary) => fillCheckpoint(temporary, this.#engine, content), neededBytes)
     } finally {
       release()
     }

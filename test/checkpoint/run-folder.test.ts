@@ -97,12 +97,9 @@ test('a save that fails leaves the old folder and no other', async (t) => {
 
 test('an error of the file system tells the bytes that a save needs', (t) => {
   const cause = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
-  const wrapped = new HRMError('ERR_HRM_IO', 'writing failed', {}, { cause })
-  for (const error of [cause, wrapped]) {
-    const details = { path: 'folder', errno: 'ENOSPC', neededBytes: 4096 }
-    t.match(fileError('save', 'folder', error, 4096), { code: 'ERR_HRM_IO', message: /4096 bytes.*ENOSPC/, details })
-  }
-  const other = new TypeError('not of the file system')
-  t.equal(fileError('save', 'folder', other, 4096), other)
+  const details = { path: 'folder', errno: 'ENOSPC', neededBytes: 4096 }
+  t.match(fileError('save', 'folder', cause, 4096), { code: 'ERR_HRM_IO', message: /4096 bytes.*ENOSPC/, details })
+  for (const other of [new TypeError('not of the file system'), new HRMError('ERR_HRM_IO', 'of the file that is read')])
+    t.equal(fileError('save', 'folder', other, 4096), other)
   t.end()
 })
