@@ -32,12 +32,10 @@ export async function syncFolder(dir: string): Promise<void> {
 
 /** Makes a folder and those above it that are missing, and forces their entries to the disk. */
 export async function makeFolder(dir: string): Promise<void> {
-  const first = await mkdir(dir, { recursive: true })
+  const path = resolve(dir)
+  const first = await mkdir(path, { recursive: true })
   if (first === undefined) return
-  for (let made = resolve(dir); ; made = dirname(made)) {
-    await syncFolder(dirname(made))
-    if (made === first) return
-  }
+  for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
 }
 
 /** Writes a new file and forces it to the disk. */
