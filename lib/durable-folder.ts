@@ -155,7 +155,12 @@ export function replaceFile(
   return replace(op, path, (temporary) => writeDurably(temporary, fill), neededBytes)
 }
 
-/** Makes the link `path` name its neighbour `to`. @throws ERR_HRM_IO; it names the old or the new neighbour then */
-export function pointTo(op: string, path: string, to: string): Promise<void> {
-  return replace(op, path, (temporary) => symlink(to, temporary, 'dir'))
+/**
+ * Makes the link `path` name its neighbour `to`.
+ *
+ * @param neededBytes - of all that is saved, for the message where they are known
+ * @throws ERR_HRM_IO; it names the old or the new neighbour then
+ */
+export function pointTo(op: string, path: string, to: string, neededBytes?: number): Promise<void> {
+  return replace(op, path, (temporary) => symlink(to, temporary, 'dir'), neededBytes)
 }

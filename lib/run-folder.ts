@@ -105,7 +105,7 @@ export class RunFolder {
     }
     const path = join(this.dir, name)
     await writeFolder('checkpoint', path, fill, neededBytes)
-    await pointTo('checkpoint', join(this.dir, 'latest'), name)
+    await pointTo('checkpoint', join(this.dir, 'latest'), name, neededBytes)
     return path
   }
 

@@ -110,10 +110,21 @@ export async function trace(
     const child = spawn(
       'strace',
       [
-        ...['-f', '-qq', '--seccomp-bpf', '-xx', '-s', bytes ? '10000000' : '4096', '-e', `trace=${names}`, ...inject],
-        ...['-o', log, process.execPath, '--input-type=module', '-e', script],
-      ],
-      { cwd, stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, UV_THREADPOOL_SIZE: '1' } },
+        '-f',
+        '-qq',
+        '--seccomp-bpf',
+        '-xx',
+        '-s',
+        bytes ? '10000000' : '4096',
+        '-e',
+        `trace=${names}`,
+        ...inject,
+      ].concat(['-o', log, process.execPath, '--input-type=module', '-e', script]),
+      {
+        cwd,
+        stdio: ['ignore', 'pipe', fault ? 'ignore' : 'inherit'],
+        env: { ...process.env, UV_THREADPOOL_SIZE: '1' },
+      },
     )
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
