@@ -125,7 +125,7 @@ async function readStrictJsonFile(dir: string, name: string): Promise<StrictJson
   try {
     return parseStrictJson(await readFile(path, 'utf8'))
   } catch (error) {
-    if (error instanceof SyntaxError) throw corrupt(path, 'JSON', error.message, { file: name })
+    if (error instanceof SyntaxError) throw corrupt(path, 'JSON', error.message, { file: name, field: 'syntax' })
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unfit(dir, name, 'no such file', { file: name })
     throw fileError('load', path, error)
   }
@@ -158,7 +158,13 @@ async function findCheckpoint(dir: string): Promise<string> {
 
 /** Names the tensor of a damaged safetensors file, or its header. */
 async function findDamage(path: string, expected: Record<string, string>): Promise<string> {
-  const file = await readSafetensors(path)
+  let file: SafetensorsFile
+  try {
+    file = await readSafetensors(path)
+  } catch (error) {
+    if (error instanceof HRMError && error.code === 'ERR_HRM_CORRUPT') return 'header'
+    throw error
+  }
   try {
     for (const [name, crc] of Object.entries(expected)) {
       if (!file.has(name)) return 'header'
@@ -188,7 +194,8 @@ export async function verifyCheckpoint(dir: string): Promise<Hashes | undefined>
     }
     return undefined
   }
-  const damaged = (found: string) => corrupt(hashPath, 'hashes as they were saved', found, { file: files.hashes })
+  const damaged = (found: string) =>
+    corrupt(hashPath, 'hashes as they were saved', found, { file: files.hashes, field: 'self' })
   const text = await readFile(hashPath, 'utf8')
   let hashes: Hashes
   try {
