@@ -1,7 +1,8 @@
 // npm run soak -- [--minutes 30] [--every SECONDS] [--threads N] [--max-growth MB] [--json FILE]
 // A service in small, for a long time: one model trains, saves checkpoints, is scored and solves at once; others are made,
 // saved, loaded, disposed and dropped. After every interval (a minute) garbage is collected and a line printed. Exits with 1
-// after an error, and where resident memory grew by more than --max-growth (4 MB) after the first sixth of the time.
+// after an error, and where resident memory grew by more than --max-growth (4 MB) after the first sixth of the time. The
+// script bounds the young generation of the heap (--max-semi-space-size), whose pages come and go by tens of MB otherwise.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, tmpdir } from 'node:os'
@@ -216,6 +217,7 @@ const result = {
   error: failure === undefined ? null : failure instanceof Error ? failure.message : JSON.stringify(failure),
   growthMb,
   maxGrowthMb,
+  highestRssMb: Math.max(...warm.map(({ rssMb }) => rssMb)),
   fromSecond: first?.second ?? null,
   steps: total('steps'),
   checkpoints: total('checkpoints'),
