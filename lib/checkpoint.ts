@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { open, readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { type Config, fromOfficial, type ModelConfig, resolveModelConfig, toOfficial } from './config.js'
 import { sha256OfFile } from './dataset-files.js'
 import { crc32c } from './crc32c.js'
@@ -287,10 +288,33 @@ class CheckpointWriter {
   }
 }
 
+/** Elements looked at in one turn of the event loop. */
+const CHUNK_ELEMENTS = 1 << 20
+
+/** A value that is not finite in a checkpoint would be in every run that resumes it. */
+async function assertFinite(name: string, values: ArrayLike<number>): Promise<void> {
+  for (let begin = 0; begin < values.length; begin += CHUNK_ELEMENTS) {
+    const end = Math.min(begin + CHUNK_ELEMENTS, values.length)
+    // 0 for finite values, else NaN
+    let sum = 0
+    for (let at = begin; at < end; at++) sum += values[at]! - values[at]!
+    if (sum !== 0) {
+      throw new HRMError(
+        'ERR_HRM_NON_FINITE',
+        `[save] expected finite values, got a NaN or an infinity in ${name}; resume from an earlier checkpoint with a lower lr`,
+        { tensor: name },
+      )
+    }
+    if (end < values.length) await yieldToEventLoop()
+  }
+}
+
 async function readTensors(engine: Engine, infos: readonly NativeTensorInfo[]): Promise<SafetensorsEntry[]> {
   const entries = []
   for (const info of infos) {
-    entries.push({ ...info, data: await engine.call('save', (native) => native.read(info.name)) })
+    const data = await engine.call('save', (native) => native.read(info.name))
+    await assertFinite(info.name, data)
+    entries.push({ ...info, data })
   }
   return entries
 }
@@ -303,6 +327,8 @@ function sizeBytes(tensors: readonly NativeTensorInfo[]): number {
 /**
  * Writes the files of a checkpoint into an empty folder, each forced to the disk. With `trainer` the state of the
  * training in progress is written too.
+ *
+ * @throws ERR_HRM_NON_FINITE, ERR_HRM_IO
  */
 export async function fillCheckpoint(dir: string, engine: Engine, content: CheckpointContent): Promise<void> {
   const writer = new CheckpointWriter(dir)

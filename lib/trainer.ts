@@ -14,7 +14,7 @@ import { HRMError } from './errors.js'
 import { evaluateSets, type EvalSets, type Weights } from './evaluate.js'
 import { TrainLoader } from './loader.js'
 import { trainMetrics } from './metrics.js'
-import type { NativeStepResult } from './native.js'
+import type { NativeEngine, NativeStepResult } from './native.js'
 import { show } from './options.js'
 import { readPointer, RunFolder } from './run-folder.js'
 import { planTraining, type TrainOptions, type TrainPlan } from './train-options.js'
@@ -70,6 +70,16 @@ async function findResumed(plan: TrainPlan, model: ModelConfig, datasetHash: str
     throw differs('dataset (SHA-256)', checkpoint.trainer.datasetHash, datasetHash)
   }
   return checkpoint
+}
+
+/** Whether what was not finite is gone with the step that had it: a loss or a gradient, not a weight. */
+function passing(nonFinite: string): boolean {
+  return nonFinite === 'loss' || nonFinite.startsWith('grad.')
+}
+
+/** All slots restart after such a step: their states are never read again, but a checkpoint would hold them. */
+async function clearStates(native: NativeEngine): Promise<void> {
+  for (const name of ['carry.z_H', 'carry.z_L']) await native.write(name, (await native.read(name)).fill(0))
 }
 
 /** One training run, from its checks to its last checkpoint. */
@@ -260,7 +270,7 @@ class Training {
     } finally {
       release()
     }
-    if (result.nonFinite && onNonFinite === 'stop') {
+    if (result.nonFinite && (onNonFinite === 'stop' || !passing(result.nonFinite))) {
       throw new HRMError(
         'ERR_HRM_NON_FINITE',
         `[${op}] expected finite values at step ${result.step}, got a NaN or an infinity in ${result.nonFinite}; ` +
@@ -268,6 +278,7 @@ class Training {
         { step: result.step, tensor: result.nonFinite },
       )
     }
+    if (result.nonFinite) await this.#engine.call(op, clearStates)
     this.#step = result.step
     const seconds = (performance.now() - begin) / 1000
     this.#secondsPerStep = this.#secondsPerStep === 0 ? seconds : this.#secondsPerStep * 0.95 + seconds * 0.05

@@ -53,6 +53,8 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
   const moments = { start: 0, step: 0, evaluation: 0, save: 0 }
   const endsMs: number[] = []
   let longestStepMs = 0
+  let lost = 0
+  let inexact = 0
   let run = 0
   for (let sent = 0; sent < signals; run++) {
     const out = `run${run}`
@@ -83,6 +85,7 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
       t.match(result, { type: 'result', reason: signal }, what)
       const { step } = JSON.parse(readFileSync(join(cwd, out, 'latest/trainer.json'), 'utf8')) as Event
       t.equal(step, result.step, 'the checkpoint is of the last step')
+      lost += result.step - step
       t.notOk(
         readdirSync(join(cwd, out)).some((name) => name.startsWith('.tmp')),
         'nothing is left half done',
@@ -90,7 +93,9 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
     }
     const last = await hrm(command(), { cwd })
     t.equal(last.code, 0, last.stderr)
-    t.equal(await stateHash(join(cwd, out)), expected, `${out} ends as the run that nobody interrupted`)
+    const state = await stateHash(join(cwd, out))
+    t.equal(state, expected, `${out} ends as the run that nobody interrupted`)
+    inexact += state === expected ? 0 : 1
   }
   if (long) for (const [name, count] of Object.entries(moments)) t.ok(count > 0, `${count} signals during: ${name}`)
   figure(t, 'stop', {
@@ -99,7 +104,9 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
     'in a step': moments.step,
     'in an evaluation': moments.evaluation,
     'in a save': moments.save,
-    'lost or inexact': 0,
+    'steps lost': lost,
+    'runs compared': run,
+    'runs not equal to the bit': inexact,
     'median ms to the end': median(endsMs).toFixed(0),
     'slowest ms': Math.max(...endsMs).toFixed(0),
     'longest step ms': longestStepMs.toFixed(1),
