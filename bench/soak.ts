@@ -41,7 +41,7 @@ const gc = globalThis.gc ?? fail('expected node --expose-gc; do npm run soak')
 
 /** The heap, the code caches and the allocator's pools fill in this time; growth is counted from its end. */
 const warmSeconds = minutes * 10
-const stepsPerRound = 40
+const stepsPerRound = 20
 /** A run folder is left for a new one after so many, so that its metrics.jsonl does not grow without end. */
 const roundsPerRun = 10
 const puzzleCount = 256
@@ -155,7 +155,7 @@ async function sample(second: number, seconds: number): Promise<Sample> {
   return taken
 }
 
-/** Runs until the time is over; what was sampled before an error stays in `samples`. */
+/** Runs until the time is over and three samples are taken; what was sampled before an error stays in `samples`. */
 async function soak(folder: string, samples: Sample[]): Promise<void> {
   await buildGeneratedSudoku({
     outDir: join(folder, 'data'),
@@ -173,13 +173,14 @@ async function soak(folder: string, samples: Sample[]): Promise<void> {
   await using model = await HRM.create({ preset: 'tiny', vocabSize, seqLen }, { threads })
   console.log(`${model.device}, ${minutes} minutes, a line after every ${everySeconds} s`)
   const begin = performance.now()
-  let second = 0
-  for (let round = 0, last = 0; second < minutes * 60; round++) {
+  const secondsNow = () => (performance.now() - begin) / 1000
+  const fewestSamples = 3
+  for (let round = 0, last = 0; last < minutes * 60 || samples.length < fewestSamples; round++) {
     await doRound(model, folder, puzzles, round)
-    second = (performance.now() - begin) / 1000
+    const second = secondsNow()
     if (second - last < everySeconds && second < minutes * 60) continue
     samples.push(await sample(second, second - last))
-    last = (performance.now() - begin) / 1000
+    last = secondsNow()
   }
 }
 
