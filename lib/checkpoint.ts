@@ -322,7 +322,8 @@ class CheckpointWriter {
 async function readTensors(engine: Engine, infos: readonly NativeTensorInfo[]): Promise<SafetensorsEntry[]> {
   const entries = []
   for (const info of infos) {
-    entries.push({ ...info, data: await engine.call('save', (native) => native.read(info.name)) })
+    const data = await engine.call('save', (native) => native.read(info.name))
+    entries.push({ ...info, data })
   }
   return entries
 }
@@ -357,7 +358,7 @@ export async function checkpointBytes(engine: Engine, withTrainer: boolean): Pro
  * Writes the files of a checkpoint into an empty folder, each forced to the disk. With `trainer` the state of the
  * training in progress is written too.
  *
- * @throws ERR_HRM_NON_FINITE naming a tensor with a NaN or an infinity
+ * @throws ERR_HRM_NON_FINITE naming a tensor with a NaN or an infinity, ERR_HRM_IO
  */
 export async function fillCheckpoint(dir: string, engine: Engine, content: CheckpointContent): Promise<void> {
   const writer = new CheckpointWriter(dir)

@@ -326,7 +326,8 @@ export class HRM {
   /**
    * Saves the model as a checkpoint folder, without the state of a trainer. A checkpoint already there is replaced.
    *
-   * @throws ERR_HRM_BUSY during training; ERR_HRM_CHECKPOINT if `dir` is something else; ERR_HRM_IO, ERR_HRM_DISPOSED
+   * @throws ERR_HRM_BUSY during training; ERR_HRM_CHECKPOINT if `dir` is something else; ERR_HRM_NON_FINITE for a model
+   * with such values; ERR_HRM_IO, ERR_HRM_DISPOSED
    */
   async save(dir: string): Promise<void> {
     const op = 'save'

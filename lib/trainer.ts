@@ -73,6 +73,11 @@ async function findResumed(plan: TrainPlan, model: ModelConfig, datasetHash: str
   return checkpoint
 }
 
+/** Whether what was not finite is gone with the step that had it: a loss or a gradient, not a weight. */
+function passing(nonFinite: string): boolean {
+  return nonFinite === 'loss' || nonFinite.startsWith('grad.')
+}
+
 /** One training run, from its checks to its last checkpoint. */
 class Training {
   readonly #target: TrainModel
@@ -261,7 +266,7 @@ class Training {
     } finally {
       release()
     }
-    if (result.nonFinite && onNonFinite === 'stop') {
+    if (result.nonFinite && (onNonFinite === 'stop' || !passing(result.nonFinite))) {
       throw new HRMError(
         'ERR_HRM_NON_FINITE',
         `[${op}] expected finite values at step ${result.step}, got a NaN or an infinity in ${result.nonFinite}; ` +
