@@ -109,7 +109,7 @@ const oddValues: (() => unknown)[] = [
   revoked,
   () => new Date(NaN),
   () => () => undefined,
-  () => class {},
+  () => Map,
   () => new Proxy({}, { get: trap }),
   () => new Proxy({}, { ownKeys: trap }),
   () => new Proxy([], { get: trap }),

@@ -5,11 +5,13 @@ import { figure, long } from '../reliability/figures.js'
 import { examples, recipe, tiny, tinyDataset } from './fixtures.js'
 
 /** Fields of which a large number, or none, would be valid, and only slow. */
-const sizes = new Set([
-  ...['vocabSize', 'seqLen', 'hiddenSize', 'numHeads', 'hLayers', 'lLayers', 'hCycles', 'lCycles', 'expansion'],
-  ...['puzzleEmbNdim', 'numPuzzleIdentifiers', 'maxBatch', 'maxWaitMs', 'maxSegments', 'haltMaxSegments', 'threads'],
-  ...['batchSize', 'globalBatchSize', 'epochs', 'epochsPerIter', 'maxSteps', 'count', 'votes', 'preset', 'batch'],
-])
+const sizes = new Set(
+  [
+    ['vocabSize', 'seqLen', 'hiddenSize', 'numHeads', 'hLayers', 'lLayers', 'hCycles', 'lCycles', 'expansion'],
+    ['puzzleEmbNdim', 'numPuzzleIdentifiers', 'maxBatch', 'maxWaitMs', 'maxSegments', 'haltMaxSegments', 'threads'],
+    ['batchSize', 'globalBatchSize', 'epochs', 'epochsPerIter', 'maxSteps', 'count', 'votes', 'preset', 'batch'],
+  ].flat(),
+)
 
 /** A function of a module, or a static one, which no receiver concerns. */
 const free = (call: (...list: never[]) => unknown): Callable['call'] => call as Callable['call']
