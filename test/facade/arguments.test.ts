@@ -30,6 +30,8 @@ test('the public functions refuse what they cannot take with errors of their own
   const other = await HRM.create(tiny, { threads: 1, seed: 1 })
   const disposed = await HRM.create(tiny, { threads: 1 })
   disposed.dispose()
+  const spare = await HRM.create(tiny, { threads: 1 })
+  const spareData = await Dataset.open(data.dir)
   const closed = await Dataset.open(data.dir)
   closed.close()
   await model.save('saved')
@@ -122,9 +124,9 @@ test('the public functions refuse what they cannot take with errors of their own
     return !(sizes.has(field) && (value === undefined || (typeof value === 'number' && value > 2)))
   }
   const objects = [
-    model,
+    spare,
     disposed,
-    data,
+    spareData,
     closed,
     HRM.prototype,
     Dataset.prototype,
@@ -153,6 +155,6 @@ test('the public functions refuse what they cannot take with errors of their own
     'other errors': 0,
     crashes: 0,
   })
-  other.dispose()
-  model.dispose()
+  spareData.close()
+  for (const each of [model, other, spare]) each.dispose()
 })
