@@ -22,7 +22,15 @@ import {
 } from './evaluate.js'
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
-import { checkOptions, choiceOption, functionOption, integerOption, pathOption, show, signalOption } from './options.js'
+import {
+  checkOptions,
+  choiceOption,
+  functionOption,
+  integerOption,
+  requiredPath,
+  show,
+  signalOption,
+} from './options.js'
 import {
   type Halting,
   mostSegments,
@@ -200,8 +208,7 @@ export class HRM {
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<HRM> {
     const op = 'load'
-    const path = pathOption(op, 'dir', dir, undefined)
-    if (path === undefined) throw argumentError(`[${op}] expected the path of a checkpoint, got undefined`)
+    const path = requiredPath(op, 'dir', dir)
     checkOptions(op, options, [...runKeys, 'weights', 'signal'])
     const weights = choiceOption(op, 'weights', options.weights, ['raw', 'ema'], undefined)
     const signal = signalOption(op, options.signal)
@@ -332,8 +339,7 @@ export class HRM {
   async save(dir: string): Promise<void> {
     const op = 'save'
     this.#assertIdle(op)
-    const path = pathOption(op, 'dir', dir, undefined)
-    if (path === undefined) throw argumentError(`[${op}] expected the path of a folder, got undefined`)
+    const path = requiredPath(op, 'dir', dir)
     try {
       if ((await exists(path)) && !(await isCheckpoint(path))) {
         throw new HRMError('ERR_HRM_CHECKPOINT', `[${op}] expected a new folder or a checkpoint, got ${path}`, { path })
