@@ -19,7 +19,7 @@ constexpr int64_t kMaxMilliseconds = 600'000;
 
 Napi::Value start_stages(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
-    const auto& engine = EngineObject::handle_of("startStages", info);
+    const auto& engine = EngineObject::handle_of(Argument("startStages", info, 0, "engine"));
     return engine->run("startStages", [state = engine->state()] {
       state->start_stages();
       return nothing();
@@ -29,7 +29,7 @@ Napi::Value start_stages(const Napi::CallbackInfo& info) {
 
 Napi::Value take_stages(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
-    const auto& engine = EngineObject::handle_of("takeStages", info);
+    const auto& engine = EngineObject::handle_of(Argument("takeStages", info, 0, "engine"));
     return engine->run("takeStages", [state = engine->state()]() -> Convert {
       return [stages = state->take_stages()](Napi::Env env) {
         Napi::Array list = Napi::Array::New(env, stages.size());
@@ -143,7 +143,7 @@ Napi::Value steps_to_time(const Napi::CallbackInfo& info) {
 Napi::Value time_step(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
     constexpr int64_t kMaxBatch = 1 << 20;
-    const auto& engine = EngineObject::handle_of("timeStep", info);
+    const auto& engine = EngineObject::handle_of(Argument("timeStep", info, 0, "engine"));
     const std::string step = Argument("timeStep", info, 1, "step").text();
     const int64_t batch = Argument("timeStep", info, 2, "batch").integer(1, kMaxBatch);
     const int64_t milliseconds = Argument("timeStep", info, 3, "ms").integer(1, kMaxMilliseconds);

@@ -81,6 +81,27 @@ Values read_values(const Argument& values) {
   values.wrong_kind("a Float32Array, Float64Array, Int32Array or Uint8Array");
 }
 
+// Accessors. V8 checks the receiver of a method; that of an accessor can be any value, also an object of another class.
+template <typename Read>
+Napi::Value read_state(const char* name, const Napi::CallbackInfo& info, Read read) {
+  return guarded(info.Env(), [&] {
+    const auto& handle = EngineObject::handle_of(Argument(name, "the receiver", info.This()));
+    return Napi::Value::From(info.Env(), read(*handle->state()));
+  });
+}
+
+Napi::Value description(const Napi::CallbackInfo& info) {
+  return read_state("description", info, [](const EngineState& state) { return state.description(); });
+}
+
+Napi::Value num_parameters(const Napi::CallbackInfo& info) {
+  return read_state("numParameters", info, [](const EngineState& state) { return state.num_parameters(); });
+}
+
+Napi::Value bytes(const Napi::CallbackInfo& info) {
+  return read_state("bytes", info, [](const EngineState& state) { return state.bytes(); });
+}
+
 }  // namespace
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
@@ -92,22 +113,10 @@ EngineObject::EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<En
   });
 }
 
-const std::shared_ptr<EngineHandle>& EngineObject::handle_of(const char* operation, const Napi::CallbackInfo& info) {
-  const Argument engine(operation, info, 0, "engine");
-  if (!info[0].IsObject() || !info[0].As<Napi::Object>().CheckTypeTag(&kEngineTag)) engine.wrong_kind("an Engine");
-  return Unwrap(info[0].As<Napi::Object>())->handle_;
-}
-
-Napi::Value EngineObject::description(const Napi::CallbackInfo& info) {
-  return Napi::String::New(info.Env(), handle_->state()->description());
-}
-
-Napi::Value EngineObject::num_parameters(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(handle_->state()->num_parameters()));
-}
-
-Napi::Value EngineObject::bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(handle_->state()->bytes()));
+const std::shared_ptr<EngineHandle>& EngineObject::handle_of(const Argument& engine) {
+  const Napi::Value value = engine.value();
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kEngineTag)) engine.wrong_kind("an Engine");
+  return Unwrap(value.As<Napi::Object>())->handle_;
 }
 
 Napi::Value EngineObject::init(const Napi::CallbackInfo& info) {
@@ -220,20 +229,21 @@ void EngineObject::dispose(const Napi::CallbackInfo&) { handle_->dispose(); }
 
 void export_engine(Napi::Env env, Napi::Object exports) {
   using Self = EngineObject;
-  exports.Set(
-      "Engine",
-      Self::DefineClass(
-          env, "Engine",
-          {Self::InstanceAccessor<&Self::description>("description"),
-           Self::InstanceAccessor<&Self::num_parameters>("numParameters"),
-           Self::InstanceAccessor<&Self::bytes>("bytes"), Self::InstanceMethod<&Self::init>("init"),
-           Self::InstanceMethod<&Self::model_tensors>("modelTensors"),
-           Self::InstanceMethod<&Self::trainer_tensors>("trainerTensors"),
-           Self::InstanceMethod<&Self::tensor_info>("tensorInfo"), Self::InstanceMethod<&Self::read>("read"),
-           Self::InstanceMethod<&Self::write>("write"), Self::InstanceMethod<&Self::start_training>("startTraining"),
-           Self::InstanceMethod<&Self::train_step>("trainStep"),
-           Self::InstanceMethod<&Self::end_training>("endTraining"), Self::InstanceMethod<&Self::swap_ema>("swapEma"),
-           Self::InstanceMethod<&Self::open_session>("openSession"), Self::InstanceMethod<&Self::dispose>("dispose")}));
+  const Napi::Function engine = Self::DefineClass(
+      env, "Engine",
+      {Self::InstanceMethod<&Self::init>("init"), Self::InstanceMethod<&Self::model_tensors>("modelTensors"),
+       Self::InstanceMethod<&Self::trainer_tensors>("trainerTensors"),
+       Self::InstanceMethod<&Self::tensor_info>("tensorInfo"), Self::InstanceMethod<&Self::read>("read"),
+       Self::InstanceMethod<&Self::write>("write"), Self::InstanceMethod<&Self::start_training>("startTraining"),
+       Self::InstanceMethod<&Self::train_step>("trainStep"), Self::InstanceMethod<&Self::end_training>("endTraining"),
+       Self::InstanceMethod<&Self::swap_ema>("swapEma"), Self::InstanceMethod<&Self::open_session>("openSession"),
+       Self::InstanceMethod<&Self::dispose>("dispose")});
+  engine.Get("prototype")
+      .As<Napi::Object>()
+      .DefineProperties({Napi::PropertyDescriptor::Accessor<description>("description"),
+                         Napi::PropertyDescriptor::Accessor<num_parameters>("numParameters"),
+                         Napi::PropertyDescriptor::Accessor<bytes>("bytes")});
+  exports.Set("Engine", engine);
 }
 
 }  // namespace hrm::binding

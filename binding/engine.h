@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "binding/convert.h"
 #include "binding/engine_handle.h"
 
 namespace hrm::binding {
@@ -11,14 +12,11 @@ namespace hrm::binding {
 class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
   explicit EngineObject(const Napi::CallbackInfo& info);
-  /// The handle behind an Engine that came as an argument. Throws a TypeError for anything else.
-  static const std::shared_ptr<EngineHandle>& handle_of(const char* operation, const Napi::CallbackInfo& info);
+  /// The handle behind a value from JavaScript. Throws a TypeError for what is no Engine.
+  static const std::shared_ptr<EngineHandle>& handle_of(const Argument& engine);
 
  private:
   friend void export_engine(Napi::Env env, Napi::Object exports);
-  Napi::Value description(const Napi::CallbackInfo& info);
-  Napi::Value num_parameters(const Napi::CallbackInfo& info);
-  Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value init(const Napi::CallbackInfo& info);
   Napi::Value model_tensors(const Napi::CallbackInfo& info);
   Napi::Value trainer_tensors(const Napi::CallbackInfo& info);

@@ -15,13 +15,6 @@ std::vector<TensorInfo> infos(const std::vector<NamedTensor>& tensors) {
   return list;
 }
 
-int64_t total_bytes(const std::vector<NamedTensor>& tensors) {
-  int64_t bytes = 0;
-  for (const auto& [name, shape, tensor] : tensors)
-    bytes += static_cast<int64_t>(tensor->count * size_of(tensor->dtype));
-  return bytes;
-}
-
 void append(std::vector<NamedTensor>& list, std::vector<NamedTensor> more) {
   list.insert(list.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
@@ -61,7 +54,11 @@ EngineState::EngineState(const ModelConfig& config, const BackendOptions& option
   description_ = backend_->describe();
   num_parameters_ = model_->num_parameters();
   model_infos_ = infos(model_->tensors());
-  update_directory();
+}
+
+int64_t EngineState::bytes() const {
+  const std::lock_guard lock(directory_mutex_);
+  return backend_ ? backend_->bytes() : 0;
 }
 
 std::optional<TensorInfo> EngineState::find_info(const std::string& name) const {
@@ -83,10 +80,6 @@ void EngineState::update_directory() {
     state = trainer_->state_tensors();
     trace = trainer_->trace_tensors();
   }
-  int64_t bytes = (model_ ? total_bytes(model_->tensors()) : 0) + total_bytes(state) + total_bytes(trace);
-  for (const auto& weak : sessions_)
-    if (const auto open = weak.lock(); open && open->session) bytes += total_bytes(open->session->trace_tensors());
-  bytes_ = bytes;
   const std::lock_guard lock(directory_mutex_);
   trainer_infos_ = infos(state);
   trace_infos_ = infos(trace);
@@ -134,14 +127,12 @@ std::shared_ptr<SessionState> EngineState::open_session(int64_t capacity) {
   state->session = std::make_unique<Session>(*model_, capacity);
   std::erase_if(sessions_, [](const auto& weak) { return weak.expired(); });
   sessions_.push_back(state);
-  update_directory();
   return state;
 }
 
 void EngineState::close_session(SessionState& state) {
   state.session.reset();
   state.model.reset();
-  if (model_) update_directory();
 }
 
 Values EngineState::read(const std::string& name) const {
@@ -189,8 +180,11 @@ void EngineState::release() {
     }
   trainer_.reset();
   model_.reset();
-  backend_.reset();
-  update_directory();
+  std::shared_ptr<Backend> backend;  // freed without the lock
+  const std::lock_guard lock(directory_mutex_);
+  backend.swap(backend_);
+  trainer_infos_.clear();
+  trace_infos_.clear();
 }
 
 void EngineState::start_stages() {

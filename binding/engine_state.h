@@ -1,5 +1,4 @@
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -47,8 +46,8 @@ class EngineState {
   std::vector<TensorInfo> trainer_infos() const;
   /// Any tensor by name. Any thread.
   std::optional<TensorInfo> find_info(const std::string& name) const;
-  /// Bytes of the tensors held, as of the last finished job. Any thread.
-  int64_t bytes() const { return bytes_; }
+  /// Bytes held now (Backend::bytes). Any thread.
+  int64_t bytes() const;
 
   void initialise(uint64_t seed) { model_->initialise(seed); }
   void start_training(const TrainConfig& config, int64_t step);
@@ -75,7 +74,7 @@ class EngineState {
   void check_indices(const std::string& name, const std::vector<int32_t>& values) const;
   void update_directory();
 
-  std::shared_ptr<Backend> backend_;
+  std::shared_ptr<Backend> backend_;  // directory_mutex_ guards it against release()
   std::shared_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
   std::vector<std::weak_ptr<SessionState>> sessions_;
@@ -87,7 +86,6 @@ class EngineState {
 
   mutable std::mutex directory_mutex_;  // guards the two lists
   std::vector<TensorInfo> trainer_infos_, trace_infos_;
-  std::atomic<int64_t> bytes_ = 0;
 };
 
 /// Copies a tensor to the host.

@@ -130,6 +130,9 @@ class Backend {
   virtual DType real() const = 0;
 
   // --- memory -------------------------------------------------------------------------------------------------
+  /// Bytes held now: by the tensors and tapes that it has made, by its copies of weights and by its work space. Any
+  /// thread may ask.
+  virtual int64_t bytes() const = 0;
   /// Zero-filled memory. Throws ERR_HRM_OUT_OF_MEMORY.
   virtual Tensor allocate(DType dtype, size_t count) = 0;
   /// Zero-filled activations [batch, S, D], real() outside and of the backend's own format inside: what states, x and

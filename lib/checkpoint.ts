@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { open, readFile, stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { type Config, fromOfficial, type ModelConfig, resolveModelConfig, toOfficial } from './config.js'
 import { sha256OfFile } from './dataset-files.js'
@@ -14,6 +14,7 @@ import type { NativeTensorInfo } from './native.js'
 import { readPointer } from './run-folder.js'
 import {
   formatCrc32c,
+  piecesOf,
   readSafetensors,
   type SafetensorsEntry,
   type SafetensorsFile,
@@ -124,7 +125,7 @@ async function readStrictJsonFile(dir: string, name: string): Promise<StrictJson
   try {
     return parseStrictJson(await readFile(path, 'utf8'))
   } catch (error) {
-    if (error instanceof SyntaxError) throw corrupt(path, 'JSON', error.message, { file: name })
+    if (error instanceof SyntaxError) throw corrupt(path, 'JSON', error.message, { file: name, field: 'syntax' })
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unfit(dir, name, 'no such file', { file: name })
     throw fileError('load', path, error)
   }
@@ -157,7 +158,13 @@ async function findCheckpoint(dir: string): Promise<string> {
 
 /** Names the tensor of a damaged safetensors file, or its header. */
 async function findDamage(path: string, expected: Record<string, string>): Promise<string> {
-  const file = await readSafetensors(path)
+  let file: SafetensorsFile
+  try {
+    file = await readSafetensors(path)
+  } catch (error) {
+    if (error instanceof HRMError && error.code === 'ERR_HRM_CORRUPT') return 'header'
+    throw error
+  }
   try {
     for (const [name, crc] of Object.entries(expected)) {
       if (!file.has(name)) return 'header'
@@ -187,7 +194,8 @@ export async function verifyCheckpoint(dir: string): Promise<Hashes | undefined>
     }
     return undefined
   }
-  const damaged = (found: string) => corrupt(hashPath, 'hashes as they were saved', found, { file: files.hashes })
+  const damaged = (found: string) =>
+    corrupt(hashPath, 'hashes as they were saved', found, { file: files.hashes, field: 'self' })
   const text = await readFile(hashPath, 'utf8')
   let hashes: Hashes
   try {
@@ -252,6 +260,34 @@ export async function stateHash(path: string): Promise<string> {
   return createHash('sha256').update(state.join('\n')).digest('hex')
 }
 
+/** The tensor with its bytes watched: ERR_HRM_NON_FINITE where a value is a NaN or an infinity. */
+function finite(entry: SafetensorsEntry): SafetensorsEntry {
+  const { name, dtype, data } = entry
+  const Values = dtype === 'F32' ? Float32Array : dtype === 'F64' ? Float64Array : undefined
+  if (Values === undefined) return entry
+  const chunks = async function* () {
+    for await (const chunk of ArrayBuffer.isView(data) ? piecesOf(data) : data.chunks()) {
+      const values = new Values(
+        chunk.buffer as ArrayBuffer,
+        chunk.byteOffset,
+        chunk.byteLength / Values.BYTES_PER_ELEMENT,
+      )
+      // Only a NaN or an infinity less itself is not zero, but a NaN, which stays in the sum.
+      let zero = 0
+      for (let i = 0; i < values.length; i++) zero += values[i]! - values[i]!
+      if (zero !== 0) {
+        throw new HRMError(
+          'ERR_HRM_NON_FINITE',
+          `[save] expected finite values in ${name}, got a NaN or an infinity; do go on from an earlier checkpoint`,
+          { tensor: name },
+        )
+      }
+      yield chunk
+    }
+  }
+  return { ...entry, data: { byteLength: data.byteLength, chunks } }
+}
+
 /** Writes the files of a checkpoint into an empty folder, each forced to the disk, and last their hashes. */
 class CheckpointWriter {
   readonly #dir: string
@@ -262,19 +298,15 @@ class CheckpointWriter {
   }
 
   async tensors(name: string, entries: readonly SafetensorsEntry[]): Promise<void> {
-    const handle = await open(join(this.#dir, name), 'wx')
-    try {
-      const { sha256, crc32c: checksums } = await writeSafetensors(handle, entries, format)
-      await handle.sync()
+    await writeDurably(join(this.#dir, name), async (handle) => {
+      const { sha256, crc32c: checksums } = await writeSafetensors(handle, entries.map(finite), format)
       this.#hashes.sha256[name] = sha256
       this.#hashes.crc32c[name] = Object.fromEntries(checksums)
-    } finally {
-      await handle.close()
-    }
+    })
   }
 
   async text(name: string, body: string): Promise<void> {
-    await writeDurably(join(this.#dir, name), body)
+    await writeDurably(join(this.#dir, name), (handle) => handle.writeFile(body))
     this.#hashes.sha256[name] = createHash('sha256').update(body).digest('hex')
   }
 
@@ -283,45 +315,64 @@ class CheckpointWriter {
   }
 
   end(): Promise<void> {
-    return writeDurably(join(this.#dir, files.hashes), encodeHashes(this.#hashes))
+    return writeDurably(join(this.#dir, files.hashes), (handle) => handle.writeFile(encodeHashes(this.#hashes)))
   }
 }
 
 async function readTensors(engine: Engine, infos: readonly NativeTensorInfo[]): Promise<SafetensorsEntry[]> {
   const entries = []
   for (const info of infos) {
-    entries.push({ ...info, data: await engine.call('save', (native) => native.read(info.name)) })
+    const data = await engine.call('save', (native) => native.read(info.name))
+    entries.push({ ...info, data })
   }
   return entries
 }
 
-function sizeBytes(tensors: readonly NativeTensorInfo[]): number {
+/**
+ * The trainer's tensors. Rows of the carry that have halted start anew before they are read again, as all do after a
+ * step that was not finite: they are saved as zeros.
+ */
+async function readTrainerTensors(engine: Engine): Promise<SafetensorsEntry[]> {
+  const entries = await readTensors(engine, await engine.call('save', (native) => native.trainerTensors()))
+  const named = new Map(entries.map(({ name, data }) => [name, data]))
+  const halted = named.get('carry.halted') as Uint8Array
+  for (const name of ['carry.z_H', 'carry.z_L']) {
+    const states = named.get(name) as Float32Array | Float64Array
+    const width = states.length / halted.length
+    halted.forEach((flag, row) => flag && states.fill(0, row * width, (row + 1) * width))
+  }
+  return entries
+}
+
+/** Bytes of the tensors of a checkpoint, the rest of which is small. */
+export async function checkpointBytes(engine: Engine, withTrainer: boolean): Promise<number> {
   const items = { F32: 4, F64: 8, I32: 4, U8: 1 }
+  const tensors = await engine.call('save', (native) => [
+    ...native.modelTensors(),
+    ...(withTrainer ? native.trainerTensors() : []),
+  ])
   return tensors.reduce((sum, { dtype, shape }) => sum + shape.reduce((n, extent) => n * extent, items[dtype]), 0)
 }
 
 /**
  * Writes the files of a checkpoint into an empty folder, each forced to the disk. With `trainer` the state of the
  * training in progress is written too.
+ *
+ * @throws ERR_HRM_NON_FINITE naming a tensor with a NaN or an infinity, ERR_HRM_IO
  */
 export async function fillCheckpoint(dir: string, engine: Engine, content: CheckpointContent): Promise<void> {
   const writer = new CheckpointWriter(dir)
   const modelTensors = await engine.call('save', (native) => native.modelTensors())
-  const trainerTensors = content.trainer ? await engine.call('save', (native) => native.trainerTensors()) : []
-  try {
-    await writer.json(files.config, toOfficial(content.config))
-    await writer.tensors(files.model, await readTensors(engine, modelTensors))
-    if (content.trainer) {
-      await writer.tensors(files.trainerTensors, await readTensors(engine, trainerTensors))
-      await writer.json(files.trainer, content.trainer)
-    }
-    if (content.evaluation) await writer.json(files.evaluation, content.evaluation)
-    if (content.vocabulary) await writer.text(files.vocabulary, encodeVocabulary(content.vocabulary))
-    await writer.text(files.card, modelCard(content, modelTensors))
-    await writer.end()
-  } catch (error) {
-    throw fileError('save', dir, error, sizeBytes([...modelTensors, ...trainerTensors]))
+  await writer.json(files.config, toOfficial(content.config))
+  await writer.tensors(files.model, await readTensors(engine, modelTensors))
+  if (content.trainer) {
+    await writer.tensors(files.trainerTensors, await readTrainerTensors(engine))
+    await writer.json(files.trainer, content.trainer)
   }
+  if (content.evaluation) await writer.json(files.evaluation, content.evaluation)
+  if (content.vocabulary) await writer.text(files.vocabulary, encodeVocabulary(content.vocabulary))
+  await writer.text(files.card, modelCard(content, modelTensors))
+  await writer.end()
 }
 
 /** Writes the files of a checkpoint without trainer state into an empty folder, from the model's tensors in order. */

@@ -343,7 +343,8 @@ export const trainFields: Fields<TrainConfig> = {
     type: 'choice',
     choices: ['stop', 'skip'],
     default: 'stop',
-    description: 'what a NaN or an infinity does: end the run, or drop the update and reset the carry',
+    description:
+      'what a NaN or an infinity in a loss or gradient does: end the run, or drop the update and reset the carry',
   },
   seed: {
     official: 'seed',

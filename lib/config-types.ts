@@ -203,7 +203,8 @@ export interface TrainConfig {
    */
   emaWarmup: number
   /**
-   * What a NaN or an infinity does: end the run, or drop the update and reset the carry.
+   * What a NaN or an infinity in the loss or a gradient does: end the run, or drop the update and reset the carry. A
+   * weight that is not finite ends the run in any case, since no later update would mend it.
    * @default 'stop'
    */
   onNonFinite: 'stop' | 'skip'

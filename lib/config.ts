@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { type Field, modelFields, runFields, trainFields } from './config-fields.js'
 import type { ModelConfig, RunConfig, TrainConfig } from './config-types.js'
 import { HRMError } from './errors.js'
+import { show } from './options.js'
 
 export { type Field, type ModelConfig, modelFields, type RunConfig, runFields, type TrainConfig, trainFields }
 
@@ -131,11 +132,6 @@ function fits(field: Field, value: unknown): boolean {
   if (field.type === 'integer' && !Number.isSafeInteger(value)) return false
   const { min, max = Infinity } = field
   return (field.above ? value > min : value >= min) && (field.below ? value < max : value <= max)
-}
-
-function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
-  return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value)
 }
 
 function checkValue(operation: string, key: string, field: Field, value: unknown): void {
@@ -301,7 +297,7 @@ export function loadPreset(name: PresetName): Config & { description: string } {
   if (!presetNames.includes(name))
     throw new HRMError(
       'ERR_HRM_CONFIG',
-      `[preset] expected ${presetNames.join(' | ')}, got ${show(name)}; did you mean ${nearestName(String(name), presetNames)}?`,
+      `[preset] expected ${presetNames.join(' | ')}, got ${show(name)}; did you mean ${nearestName(show(name), presetNames)}?`,
       { key: 'preset', expected: presetNames, got: name },
     )
   const { description, ...official } = JSON.parse(readPresetFile(name)) as OfficialConfig & { description: string }

@@ -107,7 +107,7 @@ async function checkLeaks(
 /** Builds splits of one set each, with the blank identifier alone, and puts all in place, or nothing. */
 export async function buildDataset(options: BuildOptions, plan: BuildPlan): Promise<BuildResult> {
   checkSeed(options.seed)
-  const writer = DatasetWriter.create(options.outDir, writerOptions(options))
+  const writer = await DatasetWriter.create(options.outDir, writerOptions(options))
   try {
     const built = new Map<Split, SplitWriter>()
     const counts: Partial<Record<Split, SplitCounts>> = {}

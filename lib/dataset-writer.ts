@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   arrayFile,
@@ -17,7 +17,7 @@ import {
   splitFiles,
   splitNames,
 } from './dataset-files.js'
-import { syncFolder, temporaryPrefix, writeDurably } from './durable-folder.js'
+import { makeFolder, putInPlace, syncFolder, temporaryPrefix, writeDurably } from './durable-folder.js'
 import { HRMError } from './errors.js'
 import { ioError } from './mapped-file.js'
 import { NpyWriter } from './npy.js'
@@ -121,7 +121,8 @@ export class SplitWriter {
       meanPuzzleExamples: counts.examples / counts.puzzles,
       sets: this.#sets,
     }
-    await writeDurably(join(this.dir, 'dataset.json'), encodeMetadata(metadata))
+    await writeDurably(join(this.dir, 'dataset.json'), (handle) => handle.writeFile(encodeMetadata(metadata)))
+    await syncFolder(this.dir)
     return { counts, metadata }
   }
 
@@ -167,12 +168,12 @@ export class DatasetWriter {
   /**
    * @throws HRMError ERR_HRM_IO where the folder cannot be made
    */
-  static create(dir: string, options: WriterOptions = {}): DatasetWriter {
+  static async create(dir: string, options: WriterOptions = {}): Promise<DatasetWriter> {
     const createdDir = !existsSync(dir)
     try {
       if (!createdDir && !statSync(dir).isDirectory())
         throw Object.assign(new Error('not a directory'), { code: 'ENOTDIR' })
-      mkdirSync(dir, { recursive: true })
+      await makeFolder(dir)
       return new DatasetWriter(dir, options, mkdtempSync(join(dir, `${temporaryPrefix}data-`)), createdDir)
     } catch (error) {
       throw ioError('write', dir, error)
@@ -221,16 +222,16 @@ export class DatasetWriter {
       await this.#hash(unknown, hashes)
       const equal = await this.#equalSplits(hashes)
       for (const [name, text] of texts) {
-        await writeDurably(join(this.#work, name), text)
+        await writeDurably(join(this.#work, name), (handle) => handle.writeFile(text))
         hashes.set(name, await sha256OfFile(join(this.#work, name)))
       }
-      await writeDurably(join(this.#work, 'hash.json'), encodeHashes(hashes))
+      await writeDurably(join(this.#work, 'hash.json'), (handle) => handle.writeFile(encodeHashes(hashes)))
       // While splits change there is no hash.json, so that at no moment a wrong one is there.
       rmSync(join(this.dir, 'hash.json'), { force: true })
-      for (const split of written) if (!equal.has(split)) this.#replace(split)
-      if (vocabulary === undefined) rmSync(join(this.dir, vocabularyFile), { force: true })
-      for (const name of [...texts.keys(), 'hash.json']) renameSync(join(this.#work, name), join(this.dir, name))
       await syncFolder(this.dir)
+      for (const split of written) if (!equal.has(split)) await this.#putInPlace(split)
+      if (vocabulary === undefined) rmSync(join(this.dir, vocabularyFile), { force: true })
+      for (const name of [...texts.keys(), 'hash.json']) await this.#putInPlace(name)
       rmSync(this.#work, { recursive: true, force: true })
     } catch (error) {
       throw ioError('write', this.dir, error)
@@ -293,17 +294,8 @@ export class DatasetWriter {
     return equal
   }
 
-  #replace(split: Split): void {
-    const final = join(this.dir, split)
-    const old = join(this.#work, `old-${split}`)
-    const replaced = this.#force && existsSync(final)
-    if (replaced) renameSync(final, old)
-    try {
-      renameSync(join(this.#work, split), final)
-    } catch (error) {
-      if (replaced) renameSync(old, final)
-      throw error
-    }
+  #putInPlace(name: string): Promise<void> {
+    return putInPlace(join(this.#work, name), join(this.dir, name))
   }
 
   /** Removes everything that was not committed. */

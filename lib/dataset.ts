@@ -20,6 +20,7 @@ import {
 } from './dataset-files.js'
 import { HRMError, rangeError } from './errors.js'
 import { NpyArray } from './npy.js'
+import { requiredPath, show } from './options.js'
 import { parseVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
 export type { DatasetMetadata, Split } from './dataset-files.js'
@@ -285,6 +286,7 @@ export class Dataset {
    * const data = await Dataset.open('data/sudoku-extreme-1k')
    */
   static async open(dir: string): Promise<Dataset> {
+    requiredPath('dataset', 'dir', dir)
     const present = splitNames.filter((split) => existsSync(join(dir, split)))
     if (present.length === 0) {
       const got = existsSync(dir) ? (statSync(dir).isDirectory() ? 'neither' : 'a file') : 'no such folder'
@@ -340,7 +342,7 @@ export class Dataset {
     if (found !== undefined) return found
     throw new HRMError(
       'ERR_HRM_DATASET',
-      `[dataset] expected the split ${split} in ${this.dir}, got only ${this.splits.join()}; do build it`,
+      `[dataset] expected the split ${show(split)} in ${this.dir}, got only ${this.splits.join()}; do build it`,
       { path: this.dir, split },
     )
   }
@@ -361,12 +363,12 @@ export class Dataset {
     const set = sets.find(({ name }) => name === setName)
     if (set === undefined) {
       throw rangeError(
-        `[example] expected a set of ${sets.map(({ name }) => name).join(', ')}, got ${setName}; do pass one of these`,
+        `[example] expected a set of ${sets.map(({ name }) => name).join(', ')}, got ${show(setName)}; do pass one of these`,
       )
     }
     if (!Number.isInteger(index) || index < 0 || index >= set.numExamples) {
       throw rangeError(
-        `[example] expected an example from 0 to ${set.numExamples - 1}, got ${index}; do pass one of these`,
+        `[example] expected an example from 0 to ${set.numExamples - 1}, got ${show(index)}; do pass one of these`,
       )
     }
     const batch = emptyBatch(1, set.metadata)

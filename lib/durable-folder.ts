@@ -8,16 +8,14 @@ export const temporaryPrefix = '.tmp-'
 
 /** An error of the file system as ERR_HRM_IO, with the bytes that a save needs where they are known; others stay as they are. */
 export function fileError(op: string, path: string, error: unknown, neededBytes?: number): unknown {
-  const saving = neededBytes !== undefined && error instanceof HRMError && error.code === 'ERR_HRM_IO'
-  const cause = saving ? error.cause : error
-  const { code } = (cause ?? {}) as NodeJS.ErrnoException
-  if (!(cause instanceof Error) || cause instanceof HRMError || typeof code !== 'string') return error
+  const { code } = (error ?? {}) as NodeJS.ErrnoException
+  if (!(error instanceof Error) || error instanceof HRMError || typeof code !== 'string') return error
   const needed = neededBytes === undefined ? '' : ` (${neededBytes} bytes are needed)`
   return new HRMError(
     'ERR_HRM_IO',
-    `[${op}] expected to reach ${path}${needed}, got ${code}: ${cause.message}`,
+    `[${op}] expected to reach ${path}${needed}, got ${code}: ${error.message}`,
     { path, errno: code, ...(neededBytes === undefined ? {} : { neededBytes }) },
-    { cause },
+    { cause: error },
   )
 }
 
@@ -32,11 +30,19 @@ export async function syncFolder(dir: string): Promise<void> {
   }
 }
 
+/** Makes a folder and those above it that are missing, and forces their entries to the disk. */
+export async function makeFolder(dir: string): Promise<void> {
+  const path = resolve(dir)
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+}
+
 /** Writes a new file and forces it to the disk. */
-export async function writeDurably(path: string, text: string): Promise<void> {
+export async function writeDurably(path: string, fill: (handle: FileHandle) => Promise<unknown>): Promise<void> {
   const handle = await open(path, 'wx')
   try {
-    await handle.writeFile(text)
+    await fill(handle)
     await handle.sync()
   } finally {
     await handle.close()
@@ -48,91 +54,113 @@ function temporaryName(path: string): string {
 }
 
 export async function exists(path: string): Promise<boolean> {
+  return (await kindOf(path)) !== 'nothing'
+}
+
+async function kindOf(path: string): Promise<'folder' | 'file' | 'nothing'> {
   try {
-    await lstat(path)
-    return true
+    return (await lstat(path)).isDirectory() ? 'folder' : 'file'
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'nothing'
     throw error
   }
 }
 
-/**
- * Makes a folder that is there whole or not at all: `fill` writes into a temporary neighbour, which is forced to the disk
- * and renamed. A folder already at `path` is renamed away first, as no system call exchanges folders everywhere: a kill
- * between the two renames leaves it whole under its temporary name. Run folders never replace a checkpoint.
- *
- * @param fill - must force what it writes to the disk
- * @throws ERR_HRM_IO; what was there before is intact then
- */
-export async function writeFolder(op: string, path: string, fill: (dir: string) => Promise<void>): Promise<void> {
-  const target = resolve(path)
-  const temporary = temporaryName(target)
-  try {
-    await mkdir(temporary, { recursive: true })
-    await fill(temporary)
-    await syncFolder(temporary)
-    if (await exists(target)) {
-      const previous = temporaryName(target)
-      await rename(target, previous)
-      try {
-        await rename(temporary, target)
-      } catch (error) {
-        await rename(previous, target)
-        throw error
-      }
-      await rm(previous, { recursive: true })
-    } else {
-      await rename(temporary, target)
-    }
-    await syncFolder(dirname(target))
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true })
-    throw fileError(op, target, error)
-  }
+/** Deletes what nothing names any more. What cannot be deleted is left to the next owner of the folder. */
+async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => {})
 }
 
 /**
- * Writes a file that is there whole or not at all: `fill` writes into a temporary neighbour, which is forced to the disk
- * and renamed, in one step also where a file is there already.
+ * Gives what is complete and forced to the disk its name, for good when this returns. A file or link that has the name is
+ * replaced in one step. A folder is renamed away first, as no system call exchanges folders everywhere: a kill between
+ * the two renames leaves it whole under its temporary name. Run folders never replace a checkpoint.
  *
- * @param neededBytes - for the message where they are known
- * @throws ERR_HRM_IO; what was there before is intact then
+ * @throws the error of the file system; a folder that had the name has it again then
  */
-export async function replaceFile(
+export async function putInPlace(temporary: string, target: string): Promise<void> {
+  const before = await kindOf(target)
+  const previous = before === 'folder' ? temporaryName(target) : undefined
+  if (previous !== undefined) await rename(target, previous)
+  try {
+    await rename(temporary, target)
+    try {
+      await syncFolder(dirname(target))
+    } catch (error) {
+      if (before !== 'file') await rename(target, temporary)
+      throw error
+    }
+  } catch (error) {
+    if (previous !== undefined) await rename(previous, target)
+    throw error
+  }
+  if (previous !== undefined) await discard(previous)
+}
+
+/**
+ * The one way in which this package replaces what is on the disk: `make` makes a temporary neighbour and forces it to the
+ * disk, then it gets its name.
+ */
+async function replace(
   op: string,
   path: string,
-  fill: (handle: FileHandle) => Promise<unknown>,
+  make: (temporary: string) => Promise<void>,
   neededBytes?: number,
 ): Promise<void> {
   const target = resolve(path)
   const temporary = temporaryName(target)
   try {
-    await mkdir(dirname(target), { recursive: true })
-    const handle = await open(temporary, 'wx')
-    try {
-      await fill(handle)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, target)
-    await syncFolder(dirname(target))
+    await makeFolder(dirname(target))
+    await make(temporary)
+    await putInPlace(temporary, target)
   } catch (error) {
-    await rm(temporary, { force: true })
+    await discard(temporary)
     throw fileError(op, target, error, neededBytes)
   }
 }
 
-/** Makes the link `name` in `dir` point to its neighbour `to`, replacing an older link in one step. */
-export async function pointTo(dir: string, name: string, to: string): Promise<void> {
-  const temporary = temporaryName(join(dir, name))
-  try {
-    await symlink(to, temporary, 'dir')
-    await rename(temporary, join(dir, name))
-    await syncFolder(dir)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw fileError('checkpoint', join(dir, name), error)
+/**
+ * Makes a folder that is there whole or not at all.
+ *
+ * @param fill - writes into the temporary folder, and forces to the disk what it writes
+ * @param neededBytes - for the message where they are known
+ * @throws ERR_HRM_IO; what was there before is intact then
+ */
+export function writeFolder(
+  op: string,
+  path: string,
+  fill: (dir: string) => Promise<void>,
+  neededBytes?: number,
+): Promise<void> {
+  const make = async (temporary: string) => {
+    await mkdir(temporary)
+    await fill(temporary)
+    await syncFolder(temporary)
   }
+  return replace(op, path, make, neededBytes)
+}
+
+/**
+ * Writes a file that is there whole or not at all.
+ *
+ * @param neededBytes - for the message where they are known
+ * @throws ERR_HRM_IO; the file that was there before, or the new one, is there whole then
+ */
+export function replaceFile(
+  op: string,
+  path: string,
+  fill: (handle: FileHandle) => Promise<unknown>,
+  neededBytes?: number,
+): Promise<void> {
+  return replace(op, path, (temporary) => writeDurably(temporary, fill), neededBytes)
+}
+
+/**
+ * Makes the link `path` name its neighbour `to`.
+ *
+ * @param neededBytes - of all that is saved, for the message where they are known
+ * @throws ERR_HRM_IO; it names the old or the new neighbour then
+ */
+export function pointTo(op: string, path: string, to: string, neededBytes?: number): Promise<void> {
+  return replace(op, path, (temporary) => symlink(to, temporary, 'dir'), neededBytes)
 }

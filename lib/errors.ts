@@ -10,7 +10,7 @@ export const errorCodes = {
   ERR_HRM_DISPOSED: 'the model was disposed',
   ERR_HRM_IO: 'reading or writing a file failed',
   ERR_HRM_LOCKED: 'another process owns this run folder',
-  ERR_HRM_NON_FINITE: 'training met a NaN or an infinity',
+  ERR_HRM_NON_FINITE: 'training, or a save, met a NaN or an infinity',
   ERR_HRM_NO_BINARY: 'no native binary could be loaded',
   ERR_HRM_NO_DEVICE: 'the requested device is not available',
   ERR_HRM_OUT_OF_MEMORY: 'memory is exhausted',

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, statSync } from 'node:fs'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { open, readdir, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { syncFolder, temporaryPrefix } from './durable-folder.js'
+import { makeFolder, putInPlace, syncFolder, temporaryPrefix } from './durable-folder.js'
 import { argumentError, HRMError } from './errors.js'
 import { ioError } from './mapped-file.js'
 
@@ -118,6 +118,10 @@ async function matches(path: string, { sizeBytes, hash }: HubFile): Promise<bool
   return sum.digest('hex') === ('sha256' in hash ? hash.sha256 : hash.gitSha1)
 }
 
+function assertNew(target: string): void {
+  if (existsSync(target)) throw argumentError(`[pull] expected a new folder, got ${target}; do choose another`)
+}
+
 /** One pull into a temporary folder, which keeps what is there when it is cut short. */
 class Pull {
   readonly #model: HubModel
@@ -195,14 +199,14 @@ class Pull {
     const target = join(dir, file.path)
     const partial = join(dir, partialName(file.path))
     if (existsSync(target)) return
-    await mkdir(dirname(target), { recursive: true })
+    await makeFolder(dirname(target))
     if (sizeOf(partial) > file.sizeBytes) await rm(partial)
     await this.#download(commit, file, partial)
     if (!(await matches(partial, file))) {
       await rm(partial)
       throw corrupt(this.#hubUrl, `${file.path} with the checksum that it has there`, 'other bytes')
     }
-    await rename(partial, target)
+    await putInPlace(partial, target)
   }
 
   /** What an earlier pull left of these files. */
@@ -230,8 +234,8 @@ class Pull {
       await this.#fetchFile(commit, file, dir)
     }
     await syncFolder(dir)
-    await rename(dir, target)
-    await syncFolder(dirname(target))
+    assertNew(target)
+    await putInPlace(dir, target)
     const paths = files.map(({ path }) => path)
     return { name, revision, commit, dir: target, files: paths, sizeBytes: this.#total, resumedBytes: this.#resumed }
   }
@@ -241,7 +245,7 @@ class Pull {
     const parent = dirname(target)
     const prefix = `${temporaryPrefix}pull-${basename(target)}-`
     const own = `${prefix}${commit}`
-    await mkdir(join(parent, own), { recursive: true })
+    await makeFolder(join(parent, own))
     for (const name of await readdir(parent)) {
       if (name.startsWith(prefix) && name !== own && /^[0-9a-f]{40,64}$/.test(name.slice(prefix.length)))
         await rm(join(parent, name), { recursive: true })
@@ -259,7 +263,7 @@ class Pull {
  */
 export async function pull(model: HubModel, dir: string, options: PullOptions = {}): Promise<PullSummary> {
   const target = resolve(dir)
-  if (existsSync(target)) throw argumentError(`[pull] expected a new folder, got ${target}; do choose another`)
+  assertNew(target)
   const hubUrl = (options.hubUrl ?? defaultHubUrl).replace(/\/+$/, '')
   if (!/^https?:\/\//.test(hubUrl) || !URL.canParse(hubUrl))
     throw argumentError(`[pull] expected the address of a hub, got ${shown(hubUrl)}; do correct HF_ENDPOINT`)

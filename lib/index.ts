@@ -24,7 +24,16 @@ export { type CreateOptions, type EvaluateOptions, HRM, type LoadOptions, type M
 export type { Halting, SegmentsOptions, SegmentState, SolveOptions, SolveResult } from './solver.js'
 export type { Example, IntegerArray, SolveInput } from './tokens.js'
 export type { CheckpointOptions, TrainOptions } from './trainer.js'
-export type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent, TrainEvent, TrainRun } from './train-run.js'
+export type {
+  CheckpointEvent,
+  EndEvent,
+  EvalEvent,
+  SaveErrorEvent,
+  StartEvent,
+  StepEvent,
+  TrainEvent,
+  TrainRun,
+} from './train-run.js'
 export { type Task, type Verdict, verify } from './verify.js'
 export type { ViewKind, ViewTask } from './views.js'
 export type { Value, Vocabulary } from './vocabulary.js'

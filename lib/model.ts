@@ -1,4 +1,11 @@
-import { defaultWeights, fillCheckpoint, isCheckpoint, loadWeights, openCheckpoint } from './checkpoint.js'
+import {
+  checkpointBytes,
+  defaultWeights,
+  fillCheckpoint,
+  isCheckpoint,
+  loadWeights,
+  openCheckpoint,
+} from './checkpoint.js'
 import { type Config, type ModelConfig, type ModelOptions, resolveModelConfig, resolveRunConfig } from './config.js'
 import { Dataset, type Split } from './dataset.js'
 import { deviceKeys, type DeviceOptions, type Precision, resolveDevice } from './devices.js'
@@ -15,7 +22,15 @@ import {
 } from './evaluate.js'
 import { defaultMaxBatch } from './memory.js'
 import { native, type NativeEngine } from './native.js'
-import { checkOptions, choiceOption, functionOption, integerOption, pathOption, show, signalOption } from './options.js'
+import {
+  checkOptions,
+  choiceOption,
+  functionOption,
+  integerOption,
+  requiredPath,
+  show,
+  signalOption,
+} from './options.js'
 import {
   type Halting,
   mostSegments,
@@ -193,8 +208,7 @@ export class HRM {
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<HRM> {
     const op = 'load'
-    const path = pathOption(op, 'dir', dir, undefined)
-    if (path === undefined) throw argumentError(`[${op}] expected the path of a checkpoint, got undefined`)
+    const path = requiredPath(op, 'dir', dir)
     checkOptions(op, options, [...runKeys, 'weights', 'signal'])
     const weights = choiceOption(op, 'weights', options.weights, ['raw', 'ema'], undefined)
     const signal = signalOption(op, options.signal)
@@ -319,13 +333,13 @@ export class HRM {
   /**
    * Saves the model as a checkpoint folder, without the state of a trainer. A checkpoint already there is replaced.
    *
-   * @throws ERR_HRM_BUSY during training; ERR_HRM_CHECKPOINT if `dir` is something else; ERR_HRM_IO, ERR_HRM_DISPOSED
+   * @throws ERR_HRM_BUSY during training; ERR_HRM_CHECKPOINT if `dir` is something else; ERR_HRM_NON_FINITE for a model
+   * with such values; ERR_HRM_IO, ERR_HRM_DISPOSED
    */
   async save(dir: string): Promise<void> {
     const op = 'save'
     this.#assertIdle(op)
-    const path = pathOption(op, 'dir', dir, undefined)
-    if (path === undefined) throw argumentError(`[${op}] expected the path of a folder, got undefined`)
+    const path = requiredPath(op, 'dir', dir)
     try {
       if ((await exists(path)) && !(await isCheckpoint(path))) {
         throw new HRMError('ERR_HRM_CHECKPOINT', `[${op}] expected a new folder or a checkpoint, got ${path}`, { path })
@@ -340,7 +354,8 @@ export class HRM {
     }
     const release = await this.#engine.weights.read()
     try {
-      await writeFolder(op, path, (temporary) => fillCheckpoint(temporary, this.#engine, content))
+      const neededBytes = await checkpointBytes(this.#engine, false)
+      await writeFolder(op, path, (temporary) => fillCheckpoint(temporary, this.#engine, content), neededBytes)
     } finally {
       release()
     }

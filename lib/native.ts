@@ -161,7 +161,7 @@ export interface NativeEngine {
   readonly description: string
   /** Trainable parameters, without buffers and puzzle embeddings. */
   readonly numParameters: number
-  /** Bytes of the tensors that this engine and its sessions hold, without the working memory of the kernels. */
+  /** Bytes that this engine and its sessions hold now: tensors, tapes, copies of weights and working memory. */
   readonly bytes: number
   /** Initialises all parameters from the seed. */
   init(seed: number): Promise<void>

@@ -82,6 +82,13 @@ export function pathOption<D>(op: string, name: string, value: unknown, otherwis
   return value
 }
 
+/** A non-empty string. */
+export function requiredPath(op: string, name: string, value: unknown): string {
+  const path = pathOption(op, name, value, undefined)
+  if (path === undefined) throw argumentError(`[${op}] expected ${name} to be a path, got undefined`)
+  return path
+}
+
 /** An AbortSignal or undefined. */
 export function signalOption(op: string, value: unknown): AbortSignal | undefined {
   if (value === undefined || value instanceof AbortSignal) return value

@@ -1,6 +1,15 @@
-import { appendFile, mkdir, readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises'
+import { constants, type FileHandle, open, readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { exists, fileError, pointTo, syncFolder, temporaryPrefix, writeDurably, writeFolder } from './durable-folder.js'
+import {
+  exists,
+  fileError,
+  makeFolder,
+  pointTo,
+  replaceFile,
+  syncFolder,
+  temporaryPrefix,
+  writeFolder,
+} from './durable-folder.js'
 import { fromNative, HRMError } from './errors.js'
 import { native } from './native.js'
 
@@ -30,13 +39,12 @@ export async function readPointer(dir: string, pointer: Pointer): Promise<string
 export class RunFolder {
   readonly dir: string
   readonly #lock: { release(): void }
-  /** Lines of metrics.jsonl not written yet. */
-  #lines: string[] = []
-  #writing: Promise<void> = Promise.resolve()
+  readonly #metrics: Metrics
 
   private constructor(dir: string, lock: { release(): void }) {
     this.dir = dir
     this.#lock = lock
+    this.#metrics = new Metrics(join(dir, metricsName))
   }
 
   /**
@@ -50,7 +58,7 @@ export class RunFolder {
     const lockPath = join(dir, lockName)
     let lock: { release(): void } | undefined
     try {
-      await mkdir(dir, { recursive: true })
+      await makeFolder(dir)
       lock = native.lockFile(lockPath)
       if (!lock) {
         const owner = (await readFile(lockPath, 'utf8')).trim()
@@ -61,10 +69,9 @@ export class RunFolder {
         )
       }
       await writeFile(lockPath, `${process.pid}\n`)
-      for (const name of await readdir(dir)) {
-        if (name.startsWith(temporaryPrefix)) await rm(join(dir, name), { recursive: true })
-      }
-      return new RunFolder(dir, lock)
+      const folder = new RunFolder(dir, lock)
+      await folder.#sweep()
+      return folder
     } catch (error) {
       lock?.release()
       throw fileError('train', dir, fromNative(error))
@@ -76,33 +83,52 @@ export class RunFolder {
     return readPointer(this.dir, pointer)
   }
 
-  /** Saves the checkpoint of a step and makes `latest` name it; returns its path. */
-  async save(step: number, fill: (dir: string) => Promise<void>): Promise<string> {
+  /** Deletes what a kill or a failure left half made or half deleted. */
+  async #sweep(): Promise<void> {
+    for (const name of await readdir(this.dir)) {
+      if (name.startsWith(temporaryPrefix)) await rm(join(this.dir, name), { recursive: true })
+    }
+  }
+
+  /**
+   * Saves the checkpoint of a step and makes `latest` name it; returns its path.
+   *
+   * @param neededBytes - for the message where the disk is full
+   * @throws ERR_HRM_IO; `latest` names a whole checkpoint, the old or the new one, then
+   */
+  async save(step: number, fill: (dir: string) => Promise<void>, neededBytes?: number): Promise<string> {
     let name = `step_${step}`
-    for (let again = 2; await exists(join(this.dir, name)); again++) name = `step_${step}-${again}`
-    await writeFolder('checkpoint', join(this.dir, name), fill)
-    await pointTo(this.dir, 'latest', name)
-    return join(this.dir, name)
+    try {
+      for (let again = 2; await exists(join(this.dir, name)); again++) name = `step_${step}-${again}`
+    } catch (error) {
+      throw fileError('checkpoint', join(this.dir, name), error, neededBytes)
+    }
+    const path = join(this.dir, name)
+    await writeFolder('checkpoint', path, fill, neededBytes)
+    await pointTo('checkpoint', join(this.dir, 'latest'), name, neededBytes)
+    return path
   }
 
   async setBest(checkpoint: string): Promise<void> {
-    await pointTo(this.dir, 'best', basename(checkpoint))
+    await pointTo('checkpoint', join(this.dir, 'best'), basename(checkpoint))
   }
 
-  /** Deletes all but the newest `keep` checkpoints; never those that a pointer names. */
+  /** Deletes all but the newest `keep` checkpoints; never those that a pointer names. @throws ERR_HRM_IO */
   async prune(keep: number): Promise<void> {
-    const named = await Promise.all(pointerNames.map((pointer) => this.pointer(pointer)))
-    const checkpoints = (await readdir(this.dir))
-      .map((name) => ({ name, match: checkpointName.exec(name) }))
-      .filter(({ match }) => match)
-      .map(({ name, match }) => ({ name, step: Number(match![1]), again: Number(match![2] ?? 1) }))
-      .sort((a, b) => b.step - a.step || b.again - a.again)
-    for (const { name } of checkpoints.slice(keep)) {
-      if (named.includes(join(this.dir, name))) continue
-      // Renamed first, so that a kill leaves no half-deleted checkpoint.
-      const doomed = join(this.dir, `${temporaryPrefix}${name}`)
-      await rename(join(this.dir, name), doomed)
-      await rm(doomed, { recursive: true })
+    try {
+      const named = await Promise.all(pointerNames.map((pointer) => this.pointer(pointer)))
+      const checkpoints = (await readdir(this.dir))
+        .map((name) => ({ name, match: checkpointName.exec(name) }))
+        .filter(({ match }) => match)
+        .map(({ name, match }) => ({ name, step: Number(match![1]), again: Number(match![2] ?? 1) }))
+        .sort((a, b) => b.step - a.step || b.again - a.again)
+      const doomed = checkpoints.slice(keep).filter(({ name }) => !named.includes(join(this.dir, name)))
+      // Renamed for good first, so that neither a kill nor a power failure leaves a half-deleted checkpoint.
+      for (const { name } of doomed) await rename(join(this.dir, name), join(this.dir, `${temporaryPrefix}${name}`))
+      if (doomed.length > 0) await syncFolder(this.dir)
+      await this.#sweep()
+    } catch (error) {
+      throw fileError('checkpoint', this.dir, error)
     }
   }
 
@@ -121,36 +147,82 @@ export class RunFolder {
     })
     const cut = kept.map((line) => `${line}\n`).join('')
     if (cut === text) return
-    const temporary = join(this.dir, `${temporaryPrefix}${metricsName}`)
-    await writeDurably(temporary, cut)
-    await rename(temporary, path)
-    await syncFolder(this.dir)
+    await replaceFile('train', path, (handle) => handle.writeFile(cut))
   }
 
   /** Adds a line to metrics.jsonl; it is written in the background. */
   log(event: object): void {
-    this.#lines.push(`${JSON.stringify(event)}\n`)
-    if (this.#lines.length > 1) return
-    this.#writing = this.#writing.then(async () => {
-      const lines = this.#lines.splice(0).join('')
-      await appendFile(join(this.dir, metricsName), lines)
-    })
-    // flush() reports a failure; until then it must not count as unhandled.
-    this.#writing.catch(() => {})
+    this.#metrics.add(`${JSON.stringify(event)}\n`)
   }
 
-  /** Waits for the lines of metrics.jsonl to be written. @throws ERR_HRM_IO */
+  /** Forces the lines of metrics.jsonl to the disk. @throws ERR_HRM_IO; they are kept for the next call then */
   async flush(): Promise<void> {
     try {
-      await this.#writing
+      await this.#metrics.flush()
     } catch (error) {
-      throw fileError('train', join(this.dir, metricsName), error)
+      throw fileError('train', this.#metrics.path, error)
     }
   }
 
   /** Lets go of the folder once the lines of metrics.jsonl are written or have failed. */
   async release(): Promise<void> {
-    await this.#writing.catch(() => {})
+    await this.#metrics.close()
     this.#lock.release()
+  }
+}
+
+/** The end of metrics.jsonl. Lines that could not be written whole are written again in their place. */
+class Metrics {
+  readonly path: string
+  #handle: FileHandle | undefined
+  /** Bytes of whole lines in the file. */
+  #end = 0
+  /** Not in the file yet. */
+  #lines: string[] = []
+  #writing: Promise<void> = Promise.resolve()
+  /** Whether further lines need no write of their own: one in progress takes them along, or after a failure flush() does. */
+  #waiting = false
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  add(line: string): void {
+    this.#lines.push(line)
+    if (this.#waiting) return
+    this.#writing = this.#write()
+    // flush() reports a failure; until then it must not count as unhandled.
+    this.#writing.catch(() => {})
+  }
+
+  async #write(): Promise<void> {
+    this.#waiting = true
+    if (this.#handle === undefined) {
+      this.#handle = await open(this.path, constants.O_WRONLY | constants.O_CREAT)
+      this.#end = (await this.#handle.stat()).size
+    }
+    while (this.#lines.length > 0) {
+      const count = this.#lines.length
+      const bytes = Buffer.from(this.#lines.join(''))
+      for (let done = 0; done < bytes.length;) {
+        done += (await this.#handle.write(bytes, done, bytes.length - done, this.#end + done)).bytesWritten
+      }
+      this.#end += bytes.length
+      this.#lines.splice(0, count)
+    }
+    this.#waiting = false
+  }
+
+  /** Writes what is not written yet, and forces all to the disk. */
+  async flush(): Promise<void> {
+    await this.#writing.catch(() => {})
+    this.#writing = this.#write()
+    await this.#writing
+    await this.#handle?.sync()
+  }
+
+  async close(): Promise<void> {
+    await this.flush().catch(() => {})
+    await this.#handle?.close().catch(() => {})
   }
 }

@@ -355,7 +355,8 @@ async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> 
   for (let done = 0; done < bytes.length;) done += (await handle.write(bytes, done, bytes.length - done)).bytesWritten
 }
 
-function* piecesOf(data: ArrayBufferView): Generator<Uint8Array> {
+/** The bytes of data in memory, in pieces after which the event loop may turn. */
+export function* piecesOf(data: ArrayBufferView): Generator<Uint8Array> {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
   for (let start = 0; start < bytes.length; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES)
 }
@@ -364,7 +365,8 @@ function* piecesOf(data: ArrayBufferView): Generator<Uint8Array> {
  * Writes tensors in the given order, at the handle's position or to a new file at a path, which must not exist. The
  * same entries give the same bytes. Nothing is forced to the disk: that is the caller's part.
  *
- * @throws TypeError ERR_HRM_ARGUMENT where data and shape differ or a name repeats; HRMError ERR_HRM_IO
+ * @throws TypeError ERR_HRM_ARGUMENT where data and shape differ or a name repeats; HRMError ERR_HRM_IO naming the
+ * path, or for a handle the error of the file system as it is
  */
 export async function writeSafetensors(
   target: FileHandle | string,
@@ -372,7 +374,6 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<SafetensorsSummary> {
   const header = encodeHeader(entries, metadata)
-  const path = typeof target === 'string' ? target : 'the open file'
   try {
     const handle = typeof target === 'string' ? await open(target, 'wx') : target
     try {
@@ -402,6 +403,6 @@ export async function writeSafetensors(
       if (typeof target === 'string') await handle.close()
     }
   } catch (error) {
-    throw ioError('write', path, error)
+    throw typeof target === 'string' ? ioError('write', target, error) : error
   }
 }

@@ -186,17 +186,28 @@ export class Solver {
     const { maxSegments, halting, signal } = readHalting(op, options, this.#model)
     const plan = readVotes(op, options.votes, this.#model)
     const solvers = this.#voters(op, options.votes, puzzleIds, solverOf)
-    const out = options.out ?? new Int32Array(tokens.length)
-    if (!(out instanceof Int32Array)) throw argumentError(`[${op}] expected out to be an Int32Array, got ${show(out)}`)
-    if (out.length !== tokens.length) {
+    const { out } = options
+    if (out !== undefined && !(out instanceof Int32Array)) {
+      throw argumentError(`[${op}] expected out to be an Int32Array, got ${show(out)}`)
+    }
+    if (out && out.length !== tokens.length) {
       throw new HRMError('ERR_HRM_SHAPE', `[${op}] expected out to hold ${tokens.length} tokens, got ${out.length}`)
     }
     signal?.throwIfAborted()
-    const request = { tokens, puzzleIds, maxSegments, halting, noise: undefined, residual: false, signal, out }
+    const answers = new Int32Array(tokens.length)
+    const request = { tokens, puzzleIds, maxSegments, halting, noise: undefined, residual: false, signal, out: answers }
     const results = plan
       ? await vote(plan, request, (model, sequences) => solvers[model]!.run(sequences))
       : await this.run(request)
+    if (out) this.#moveTokens(results, answers, out)
     return batch ? results : results[0]!
+  }
+
+  /** Lets results lie in the caller's memory, which other calls must not depend on: it can be gone by now. */
+  #moveTokens(results: SolveResult[], answers: Int32Array, out: Int32Array): void {
+    const { seqLen } = this.#model
+    out.set(answers)
+    results.forEach((result, row) => (result.tokens = out.subarray(row * seqLen, (row + 1) * seqLen)))
   }
 
   /** This solver and those of the models of the option `votes`, checked to be able to take part. */

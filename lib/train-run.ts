@@ -52,6 +52,18 @@ export interface CheckpointEvent {
   best: boolean
 }
 
+/**
+ * A checkpoint could not be saved, by ERR_HRM_IO: the disk is full, for instance. `latest` names the one before, training
+ * goes on, and the next checkpoint is tried as if nothing had happened. Where it is the last one, the run rejects.
+ */
+export interface SaveErrorEvent {
+  type: 'save_error'
+  step: number
+  /** Of the error; its details name the path and the bytes that are needed. */
+  message: string
+  details: Readonly<Record<string, unknown>>
+}
+
 /** The last event of a run. */
 export interface EndEvent {
   type: 'end'
@@ -65,7 +77,7 @@ export interface EndEvent {
   checkpoint: string | null
 }
 
-export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | EndEvent
+export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | SaveErrorEvent | EndEvent
 
 /** What the training loop sees of its run. */
 export interface RunControl {

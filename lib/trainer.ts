@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import {
   type Checkpoint,
+  checkpointBytes,
   fillCheckpoint,
   loadTrainer,
   loadWeights,
@@ -70,6 +71,11 @@ async function findResumed(plan: TrainPlan, model: ModelConfig, datasetHash: str
     throw differs('dataset (SHA-256)', checkpoint.trainer.datasetHash, datasetHash)
   }
   return checkpoint
+}
+
+/** Whether what was not finite is gone with the step that had it: a loss or a gradient, not a weight. */
+function passing(nonFinite: string): boolean {
+  return nonFinite === 'loss' || nonFinite.startsWith('grad.')
 }
 
 /** One training run, from its checks to its last checkpoint. */
@@ -148,7 +154,7 @@ class Training {
         const due = this.#evaluationDue()
         if (due) await this.#evaluate()
         const every = this.#plan.checkpoint?.everySteps ?? 0
-        if (due || (every > 0 && this.#step % every === 0)) await this.#save()
+        if (due || (every > 0 && this.#step % every === 0)) await this.#trySave()
       }
       if (reason === 'completed' && this.#evaluatedStep !== this.#step) await this.#evaluate()
       if (this.#interrupted && this.#evaluationPending) reason = 'stopped'
@@ -260,7 +266,7 @@ class Training {
     } finally {
       release()
     }
-    if (result.nonFinite && onNonFinite === 'stop') {
+    if (result.nonFinite && (onNonFinite === 'stop' || !passing(result.nonFinite))) {
       throw new HRMError(
         'ERR_HRM_NON_FINITE',
         `[${op}] expected finite values at step ${result.step}, got a NaN or an infinity in ${result.nonFinite}; ` +
@@ -328,33 +334,44 @@ class Training {
     this.#emit(this.#evaluation)
   }
 
+  /** Saves; a full disk must not end a run that may save the next time. */
+  async #trySave(): Promise<void> {
+    try {
+      await this.#save()
+    } catch (error) {
+      if (!(error instanceof HRMError && error.code === 'ERR_HRM_IO')) throw error
+      const { message, details } = error
+      this.#emit({ type: 'save_error', step: this.#step, message, details })
+    }
+  }
+
   async #save(): Promise<void> {
     if (!this.#folder || this.#savedStep === this.#step) return
     await this.#folder.flush()
     const evaluation = this.#evaluatedStep === this.#step ? this.#evaluation : undefined
     const { train, run } = this.#plan
-    const path = await this.#folder.save(this.#step, (dir) =>
-      fillCheckpoint(dir, this.#engine, {
-        config: { model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } },
-        trainer: {
-          step: this.#step,
-          totalSteps: this.#loader.totalSteps,
-          loader: this.#loader.state(),
-          datasetHash: this.#datasetHash,
-          evaluationPending: this.#evaluationPending,
-          patience: this.#patience,
-        },
-        evaluation,
-        vocabulary: this.#vocabulary,
-      }),
-    )
+    const content = {
+      config: { model: this.#target.model, train, run: { ...run, dataHash: this.#datasetHash } },
+      trainer: {
+        step: this.#step,
+        totalSteps: this.#loader.totalSteps,
+        loader: this.#loader.state(),
+        datasetHash: this.#datasetHash,
+        evaluationPending: this.#evaluationPending,
+        patience: this.#patience,
+      },
+      evaluation,
+      vocabulary: this.#vocabulary,
+    }
+    const neededBytes = await checkpointBytes(this.#engine, true)
+    const path = await this.#folder.save(this.#step, (dir) => fillCheckpoint(dir, this.#engine, content), neededBytes)
     this.#savedStep = this.#step
     this.#checkpoint = path
     const score = evaluation && this.#score(evaluation)
     const best = score !== undefined && (this.#best === undefined || score > this.#best)
     if (best) {
-      this.#best = score
       await this.#folder.setBest(path)
+      this.#best = score
     }
     await this.#folder.prune(this.#plan.checkpoint!.keep)
     this.#emit({ type: 'checkpoint', step: this.#step, path, best })

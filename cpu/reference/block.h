@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "cpu/memory.h"
 #include "cpu/reference/attention.h"
 #include "cpu/reference/linear.h"
 #include "cpu/reference/rms_norm.h"
@@ -18,25 +19,34 @@ namespace hrm::reference {
 /// What the forward keeps, for up to `capacity` sequences.
 template <typename T>
 struct Tape : BlockTape {
-  Tape(const Shapes& shapes, int64_t capacity) : capacity(capacity) {
-    const auto rows = static_cast<size_t>(capacity * shapes.S());
-    const auto D = static_cast<size_t>(shapes.D), F = static_cast<size_t>(shapes.F);
-    for (auto* kept : {&input, &context, &middle, &output}) kept->resize(rows * D);
-    qkv.resize(rows * 3 * D);
-    gate_up.resize(rows * 2 * F);
-    hidden.resize(rows * F);
-    for (auto* kept : {&middle_inverse_rms, &output_inverse_rms}) kept->resize(rows);
+  Tape(const ByteCount& bytes, const Shapes& shapes, int64_t capacity)
+      : capacity(capacity),
+        input(bytes),
+        qkv(bytes),
+        context(bytes),
+        middle(bytes),
+        gate_up(bytes),
+        hidden(bytes),
+        output(bytes),
+        middle_inverse_rms(bytes),
+        output_inverse_rms(bytes) {
+    const int64_t rows = capacity * shapes.S(), D = shapes.D, F = shapes.F;
+    for (Buffer<T>* kept : {&input, &context, &middle, &output}) kept->reserve(rows * D);
+    qkv.reserve(rows * 3 * D);
+    gate_up.reserve(rows * 2 * F);
+    hidden.reserve(rows * F);
+    for (Buffer<T>* kept : {&middle_inverse_rms, &output_inverse_rms}) kept->reserve(rows);
   }
 
-  const int64_t capacity;                                 // sequences, B
-  std::vector<T> input;                                   // [B, S, D]
-  std::vector<T> qkv;                                     // [B, S, 3D], q and k after RoPE
-  std::vector<T> context;                                 // [B, S, D], attention before its output projection
-  std::vector<T> middle;                                  // [B, S, D], after the first norm
-  std::vector<T> gate_up;                                 // [B, S, 2F]
-  std::vector<T> hidden;                                  // [B, S, F], silu(gate) up
-  std::vector<T> output;                                  // [B, S, D], after the second norm
-  std::vector<T> middle_inverse_rms, output_inverse_rms;  // [B, S]
+  const int64_t capacity;                            // sequences, B
+  Buffer<T> input;                                   // [B, S, D]
+  Buffer<T> qkv;                                     // [B, S, 3D], q and k after RoPE
+  Buffer<T> context;                                 // [B, S, D], attention before its output projection
+  Buffer<T> middle;                                  // [B, S, D], after the first norm
+  Buffer<T> gate_up;                                 // [B, S, 2F]
+  Buffer<T> hidden;                                  // [B, S, F], silu(gate) up
+  Buffer<T> output;                                  // [B, S, D], after the second norm
+  Buffer<T> middle_inverse_rms, output_inverse_rms;  // [B, S]
 };
 
 template <typename T>

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <vector>
 
 #include "core/backend.h"
 
@@ -50,26 +49,26 @@ inline double bce_with_logits_grad(double x, double target) { return 1 / (1 + st
 
 /// Losses and statistics of one row; gradients of scale * [lm_loss + (q_halt_loss + q_continue_loss) / 2] where given.
 ///   logits, grad_logits: [T, V]; q, grad_q: [2]; labels: [T]; target_q_continue: [1] or null; stats: [kRowStats]
+///   scratch: [V]
 template <typename T>
 void row_loss(const Shapes& shapes, LossType type, double scale, const T* logits, const T* q, const int32_t* labels,
-              const T* target_q_continue, double* stats, T* grad_logits, T* grad_q) {
+              const T* target_q_continue, double* stats, T* grad_logits, T* grad_q, double* scratch) {
   const int64_t V = shapes.V;
   const auto labelled = std::count_if(labels, labels + shapes.T, [](int32_t label) { return label >= 0; });
   const double divisor = static_cast<double>(std::max<int64_t>(labelled, 1));
-  std::vector<double> grad(static_cast<size_t>(V));
   double loss_sum = 0;
   int64_t correct = 0;
   if (grad_logits) std::fill_n(grad_logits, shapes.T * V, T(0));
   for (int64_t t = 0; t < shapes.T; ++t) {
     if (labels[t] < 0) continue;
     const T* token_logits = logits + t * V;
-    double* token_grad = grad_logits ? grad.data() : nullptr;
+    double* token_grad = grad_logits ? scratch : nullptr;
     loss_sum +=
         (type == LossType::stablemax_cross_entropy ? stablemax_cross_entropy(V, token_logits, labels[t], token_grad)
                                                    : softmax_cross_entropy(V, token_logits, labels[t], token_grad)) /
         divisor;
     if (grad_logits)
-      for (int64_t v = 0; v < V; ++v) grad_logits[t * V + v] = T(scale / divisor * grad[v]);
+      for (int64_t v = 0; v < V; ++v) grad_logits[t * V + v] = T(scale / divisor * scratch[v]);
     correct += std::max_element(token_logits, token_logits + V) - token_logits == labels[t];
   }
   const double row_correct = correct == labelled ? 1 : 0;

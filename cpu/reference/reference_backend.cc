@@ -46,7 +46,7 @@ DType ReferenceBackend<T>::real() const {
 
 template <typename T>
 Tensor ReferenceBackend<T>::allocate(DType dtype, size_t count) {
-  return std::make_shared<CpuStorage>(dtype, count);
+  return std::make_shared<CpuStorage>(bytes_, dtype, count);
 }
 
 template <typename T>
@@ -78,7 +78,7 @@ void ReferenceBackend<T>::swap(const Tensor& a, const Tensor& b) {
 
 template <typename T>
 std::unique_ptr<BlockTape> ReferenceBackend<T>::make_tape(const BlockParams& params, int64_t batch) {
-  return std::make_unique<reference::Tape<T>>(params.shapes, batch);
+  return std::make_unique<reference::Tape<T>>(bytes_, params.shapes, batch);
 }
 
 template <typename T>
@@ -199,12 +199,13 @@ void ReferenceBackend<T>::loss(const Shapes& shapes, int64_t batch, LossType typ
                                const Tensor& q, const Tensor& labels, const Tensor& target_q_continue,
                                const Tensor& row_stats, const Tensor& grad_logits, const Tensor& grad_q) {
   const int64_t tokens = shapes.T, row = tokens * shapes.V;
+  double* token_grad = loss_grad_.reserve(shapes.V);
   const auto at = [](T* data, int64_t offset) { return data ? data + offset : nullptr; };
   for (int64_t b = 0; b < batch; ++b)
     reference::row_loss(shapes, type, scale, data_of<T>(logits) + b * row, data_of<T>(q) + b * 2,
                         data_of<int32_t>(labels) + b * tokens, at(data_of<T>(target_q_continue), b),
                         data_of<double>(row_stats) + b * kRowStats, at(data_of<T>(grad_logits), b * row),
-                        at(data_of<T>(grad_q), b * 2));
+                        at(data_of<T>(grad_q), b * 2), token_grad);
 }
 
 template <typename T>
@@ -289,7 +290,8 @@ const reference::RopeTable<T>* ReferenceBackend<T>::rope_table(const BlockParams
   if (!params.rope) return nullptr;
   const int64_t positions = params.shapes.S(), head_size = params.shapes.HS();
   if (positions != table_positions_ || head_size != table_head_size_ || params.rope_theta != table_theta_) {
-    table_ = reference::rope_table<T>(positions, head_size, params.rope_theta);
+    table_positions_ = 0;  // none, should there be no room
+    table_.fill(positions, head_size, params.rope_theta);
     table_positions_ = positions;
     table_head_size_ = head_size;
     table_theta_ = params.rope_theta;

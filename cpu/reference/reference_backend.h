@@ -3,6 +3,7 @@
 // what is worth it.
 
 #include "core/backend.h"
+#include "cpu/memory.h"
 #include "cpu/reference/linear.h"
 #include "cpu/reference/rope.h"
 
@@ -16,6 +17,7 @@ class ReferenceBackend : public Backend {
   std::string describe() const override;
   DType real() const override;
 
+  int64_t bytes() const override { return *bytes_; }
   Tensor allocate(DType dtype, size_t count) override;
   Tensor view(const Tensor& tensor, size_t offset, size_t count) override;
   void upload(const Tensor& tensor, const void* source, size_t offset, size_t count) override;
@@ -76,10 +78,12 @@ class ReferenceBackend : public Backend {
   /// What the blocks compute their linear layers by.
   virtual reference::Linear<T> block_linear() const;
 
+  const ByteCount bytes_ = new_byte_count();
   Observer observer_;
 
  private:
-  reference::RopeTable<T> table_;
+  reference::RopeTable<T> table_{bytes_};
+  Buffer<double> loss_grad_{bytes_};  // [V]
   int64_t table_positions_ = 0, table_head_size_ = 0;
   double table_theta_ = 0;
 };

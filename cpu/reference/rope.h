@@ -5,32 +5,32 @@
 
 #include <cmath>
 #include <cstdint>
-#include <vector>
+
+#include "cpu/memory.h"
 
 namespace hrm::reference {
 
 template <typename T>
 struct RopeTable {
-  std::vector<T> cos, sin;  // [S, HS/2]
-};
+  explicit RopeTable(const ByteCount& bytes) : cos(bytes), sin(bytes) {}
 
-/// Frequencies and angles are rounded to T, as the official tables are to float32.
-template <typename T>
-RopeTable<T> rope_table(int64_t positions, int64_t head_size, double theta) {
-  const int64_t half = head_size / 2;
-  RopeTable<T> table;
-  table.cos.resize(static_cast<size_t>(positions * half));
-  table.sin.resize(static_cast<size_t>(positions * half));
-  for (int64_t i = 0; i < half; ++i) {
-    const T frequency = T(1) / std::pow(T(theta), T(2 * i) / T(head_size));
-    for (int64_t s = 0; s < positions; ++s) {
-      const T angle = T(s) * frequency;
-      table.cos[s * half + i] = std::cos(angle);
-      table.sin[s * half + i] = std::sin(angle);
+  /// Frequencies and angles are rounded to T, as the official tables are to float32.
+  void fill(int64_t positions, int64_t head_size, double theta) {
+    const int64_t half = head_size / 2;
+    cos.reserve(positions * half);
+    sin.reserve(positions * half);
+    for (int64_t i = 0; i < half; ++i) {
+      const T frequency = T(1) / std::pow(T(theta), T(2 * i) / T(head_size));
+      for (int64_t s = 0; s < positions; ++s) {
+        const T angle = T(s) * frequency;
+        cos.data()[s * half + i] = std::cos(angle);
+        sin.data()[s * half + i] = std::sin(angle);
+      }
     }
   }
-  return table;
-}
+
+  Buffer<T> cos, sin;  // [S, HS/2]
+};
 
 /// Turns one head in place.   x: [HS]; cos, sin: [HS/2]
 template <typename T>

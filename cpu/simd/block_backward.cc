@@ -90,7 +90,7 @@ struct BackwardStages {
                     grad_x_row, residual, residual_row, false});
   }
 
-  void norm_backward(int64_t from, int64_t rows, const Matrix& y, const Buffer& inverse_rms, const Rows& grad_y,
+  void norm_backward(int64_t from, int64_t rows, const Matrix& y, const Buffer<float>& inverse_rms, const Rows& grad_y,
                      const Rows& grad_x) const {
     kernels.rms_norm_backward({rows, D, y.view().at(from), y.view().row, inverse_rms.data() + from, grad_y.at(from),
                                grad_y.row, grad_x.at(from), grad_x.row});

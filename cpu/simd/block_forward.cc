@@ -89,18 +89,29 @@ struct ForwardStages {
   }
 };
 
-Tape::Tape(const Shapes& shapes, int64_t panel, int64_t capacity) : capacity(capacity) {
+Tape::Tape(const ByteCount& bytes, const Shapes& shapes, int64_t panel, int64_t capacity)
+    : capacity(capacity),
+      input(bytes),
+      qkv(bytes),
+      context(bytes),
+      middle(bytes),
+      gate_up(bytes),
+      output(bytes),
+      middle_inverse_rms(bytes),
+      output_inverse_rms(bytes),
+      largest_scores(bytes),
+      inverse_sums(bytes) {
   const int64_t rows = capacity * shapes.S(), lanes = panel / 2;
   for (Matrix* kept : {&input, &context, &middle, &output}) kept->reserve(rows, shapes.D);
   qkv.reserve(rows, 3 * shapes.D);
   gate_up.reserve(rows, (shapes.F + lanes - 1) / lanes * panel);
-  for (Buffer* kept : {&middle_inverse_rms, &output_inverse_rms}) kept->reserve(rows);
+  for (Buffer<float>* kept : {&middle_inverse_rms, &output_inverse_rms}) kept->reserve(rows);
   const int64_t queries = (shapes.S() + panel - 1) / panel * panel;
-  for (Buffer* kept : {&largest_scores, &inverse_sums}) kept->reserve(capacity * shapes.NH * queries);
+  for (Buffer<float>* kept : {&largest_scores, &inverse_sums}) kept->reserve(capacity * shapes.NH * queries);
 }
 
 std::unique_ptr<BlockTape> SimdBackend::make_tape(const BlockParams& params, int64_t batch) {
-  return std::make_unique<Tape>(params.shapes, kernels_.panel, batch);
+  return std::make_unique<Tape>(bytes_, params.shapes, kernels_.panel, batch);
 }
 
 void SimdBackend::block_forward(const BlockParams& params, int64_t batch, const BlockWeights& weights, const Tensor& x,

@@ -13,7 +13,7 @@ namespace hrm::simd {
 class Int8Backend : public SimdBackend {
  public:
   Int8Backend(const Kernels& kernels, const Int8Kernels& int8_kernels, int threads)
-      : SimdBackend(kernels, threads), int8_kernels_(int8_kernels), panels_(threads) {}
+      : SimdBackend(kernels, threads), int8_kernels_(int8_kernels), panels_(bytes_, threads) {}
 
   std::string describe() const override;
   /// Throws ERR_HRM_CONFIG: there is no backward in int8.

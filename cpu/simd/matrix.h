@@ -1,32 +1,11 @@
 #pragma once
-// Memory between the kernels: activations kept for the backward, work space, packed weights.
+// Rows of activations between the kernels.
 
-#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <new>
 
-#include "cpu/simd/kernels.h"
+#include "cpu/memory.h"
 
 namespace hrm::simd {
-
-struct AlignedDelete {
-  std::align_val_t alignment{};
-  void operator()(float* memory) const { ::operator delete(memory, alignment); }
-};
-
-/// Float memory that grows when asked for more and then loses its content. Zero-filled when it grows; large ones on
-/// huge pages, because panels and activations are walked with strides of whole pages.
-class Buffer {
- public:
-  /// Throws ERR_HRM_OUT_OF_MEMORY.
-  float* reserve(int64_t count);
-  float* data() const { return memory_.get(); }
-
- private:
-  std::unique_ptr<float[], AlignedDelete> memory_;
-  int64_t capacity_ = 0;
-};
 
 /// Rows of activations. `first` is the index of the row that `data` points to, so that a task may use memory of its own
 /// for the rows that it works on.
@@ -52,6 +31,7 @@ inline int64_t padded_size(int64_t rows, int64_t width) { return rows * padded_r
 /// A buffer of rows.
 class Matrix {
  public:
+  explicit Matrix(const ByteCount& bytes) : buffer_(bytes) {}
   Rows reserve(int64_t rows, int64_t width) {
     view_ = {buffer_.reserve(padded_size(rows, width)), padded_row(width), 0};
     return view_;
@@ -59,7 +39,7 @@ class Matrix {
   const Rows& view() const { return view_; }
 
  private:
-  Buffer buffer_;
+  Buffer<float> buffer_;
   Rows view_;
 };
 

@@ -10,7 +10,8 @@ namespace hrm::simd {
 
 class PackedWeights {
  public:
-  PackedWeights(const Kernels& kernels, int threads) : kernels_(kernels), cache_(threads) {}
+  PackedWeights(const Kernels& kernels, const ByteCount& bytes, int threads)
+      : kernels_(kernels), cache_(bytes, threads) {}
 
   /// For y = x W^T.   weight: [out, in]
   const float* forward(const Tensor& weight, int64_t out, int64_t in);

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/backend.h"
-#include "cpu/simd/matrix.h"
+#include "cpu/memory.h"
 
 namespace hrm::simd {
 
@@ -16,7 +16,7 @@ enum class Layout : uint8_t { forward, gate_up, transposed };
 
 class PanelCache {
  public:
-  explicit PanelCache(int threads) : threads_(threads) {}
+  PanelCache(const ByteCount& bytes, int threads) : bytes_(bytes), threads_(threads) {}
 
   /// The panels of `weight` in this layout, `panels` of `size` floats each; where they are missing or of an older
   /// version, pack(index, all panels) writes each of them, on several threads.
@@ -25,11 +25,13 @@ class PanelCache {
 
  private:
   struct Entry {
+    explicit Entry(const ByteCount& bytes) : panels(bytes) {}
     std::weak_ptr<Storage> weight;
     uint64_t version = 0;
-    Buffer panels;
+    Buffer<float> panels;
   };
 
+  const ByteCount bytes_;
   const int threads_;
   std::map<std::pair<const Storage*, Layout>, Entry> entries_;
 };

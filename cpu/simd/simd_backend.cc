@@ -21,11 +21,9 @@ int64_t chunk_size(int64_t count, int64_t chunk) { return std::min(kChunk, count
 }  // namespace
 
 SimdBackend::SimdBackend(const Kernels& kernels, int threads)
-    : kernels_(kernels),
-      threads_(threads),
-      pool_(ThreadPool::shared()),
-      packed_(kernels, threads),
-      slots_(static_cast<size_t>(threads)) {}
+    : kernels_(kernels), threads_(threads), pool_(ThreadPool::shared()), packed_(kernels, bytes_, threads) {
+  for (int slot = 0; slot < threads; ++slot) slots_.emplace_back(bytes_);
+}
 
 std::string SimdBackend::describe() const {
   return std::string("cpu ") + kernels_.isa + ", " + std::to_string(threads_) +
@@ -81,10 +79,11 @@ void SimdBackend::loss(const Shapes& shapes, int64_t batch, LossType type, doubl
   const auto at = [](const Tensor& tensor, int64_t offset) {
     return tensor ? data_of<float>(tensor) + offset : nullptr;
   };
-  pool_.run(threads_, batch, [&](int64_t b, int) {
+  for (Slot& slot : slots_) slot.loss_grad.reserve(shapes.V);
+  pool_.run(threads_, batch, [&](int64_t b, int slot) {
     reference::row_loss(shapes, type, scale, at(logits, b * row), at(q, b * 2), data_of<int32_t>(labels) + b * T,
                         at(target_q_continue, b), data_of<double>(row_stats) + b * kRowStats, at(grad_logits, b * row),
-                        at(grad_q, b * 2));
+                        at(grad_q, b * 2), slots_[static_cast<size_t>(slot)].loss_grad.data());
   });
 }
 
@@ -161,13 +160,12 @@ void SimdBackend::add(const Tensor& sum, const Tensor& term) {
 
 void SimdBackend::sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) {
   const auto count = static_cast<int64_t>(tensor->count);
-  partial_sums_.resize(static_cast<size_t>(chunks_of(count)));
+  double* partials = partial_sums_.reserve(chunks_of(count));
   pool_.run(threads_, chunks_of(count), [&](int64_t chunk, int) {
-    partial_sums_[static_cast<size_t>(chunk)] =
-        kernels_.sum_squares(chunk_size(count, chunk), data_of<float>(tensor) + chunk * kChunk);
+    partials[chunk] = kernels_.sum_squares(chunk_size(count, chunk), data_of<float>(tensor) + chunk * kChunk);
   });
   double sum = 0;
-  for (const double partial : partial_sums_) sum += partial;
+  for (int64_t chunk = 0; chunk < chunks_of(count); ++chunk) sum += partials[chunk];
   data_of<double>(sums)[index] = sum;
 }
 

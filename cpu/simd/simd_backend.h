@@ -17,18 +17,18 @@ namespace hrm::simd {
 
 /// What a block's forward keeps, for up to `capacity` sequences.
 struct Tape : BlockTape {
-  Tape(const Shapes& shapes, int64_t panel, int64_t capacity);
+  Tape(const ByteCount& bytes, const Shapes& shapes, int64_t panel, int64_t capacity);
 
-  const int64_t capacity;               // sequences, B
-  Matrix input;                         // [B S, D]
-  Matrix qkv;                           // [B S, 3D], q and k after RoPE
-  Matrix context;                       // [B S, D], attention before its output projection
-  Matrix middle;                        // [B S, D], after the first norm
-  Matrix gate_up;                       // [B S, 2F], in the order of MatmulSwiglu
-  Matrix output;                        // [B S, D], after the second norm
-  Buffer middle_inverse_rms;            // [B S]
-  Buffer output_inverse_rms;            // [B S]
-  Buffer largest_scores, inverse_sums;  // [B NH, S rounded up to a panel]
+  const int64_t capacity;                      // sequences, B
+  Matrix input;                                // [B S, D]
+  Matrix qkv;                                  // [B S, 3D], q and k after RoPE
+  Matrix context;                              // [B S, D], attention before its output projection
+  Matrix middle;                               // [B S, D], after the first norm
+  Matrix gate_up;                              // [B S, 2F], in the order of MatmulSwiglu
+  Matrix output;                               // [B S, D], after the second norm
+  Buffer<float> middle_inverse_rms;            // [B S]
+  Buffer<float> output_inverse_rms;            // [B S]
+  Buffer<float> largest_scores, inverse_sums;  // [B NH, S rounded up to a panel]
 };
 
 class SimdBackend : public ReferenceBackend<float> {
@@ -67,11 +67,22 @@ class SimdBackend : public ReferenceBackend<float> {
  protected:
   /// Work space of one thread.
   struct Slot {
+    explicit Slot(const ByteCount& bytes)
+        : qkv(bytes),
+          context(bytes),
+          hidden(bytes),
+          grad_hidden(bytes),
+          codes(bytes),
+          code_scales(bytes),
+          scores(bytes),
+          loss_grad(bytes) {}
+
     Matrix qkv, context;         // of the sequences that it works on
     Matrix hidden, grad_hidden;  // of a chunk of rows
     Matrix codes;                // int8: of the rows that enter a product
-    Buffer code_scales;
-    Buffer scores;
+    Buffer<float> code_scales;
+    Buffer<float> scores;
+    Buffer<double> loss_grad;  // [V]
   };
 
   /// Runs the three stages of a block (block_stages.h).
@@ -82,7 +93,7 @@ class SimdBackend : public ReferenceBackend<float> {
   const int threads_;
 
   // Whole-batch work space of the blocks.
-  Matrix qkv_, context_;  // forward, where threads meet between stages
+  Matrix qkv_{bytes_}, context_{bytes_};  // forward, where threads meet between stages
 
  private:
   friend struct ForwardStages;
@@ -91,9 +102,10 @@ class SimdBackend : public ReferenceBackend<float> {
   ThreadPool& pool_;
   PackedWeights packed_;
   std::vector<Slot> slots_;
-  Matrix grad_output_, grad_middle_, hidden_, grad_gate_up_, grad_qkv_;  // operands of the weight gradients
-  Matrix tokens_;                                                        // [B T, D], z_h without puzzle positions
-  std::vector<double> partial_sums_;
+  // Operands of the weight gradients.
+  Matrix grad_output_{bytes_}, grad_middle_{bytes_}, hidden_{bytes_}, grad_gate_up_{bytes_}, grad_qkv_{bytes_};
+  Matrix tokens_{bytes_};  // [B T, D], z_h without puzzle positions
+  Buffer<double> partial_sums_{bytes_};
 };
 
 }  // namespace hrm::simd

@@ -128,7 +128,7 @@ export async function buildArc(options: ArcBuildOptions): Promise<ArcBuildResult
   const training = tasks.flatMap(({ task, evaluation }) => (evaluation ? task.train : [...task.train, ...task.test]))
   const leaks = tests.length > 0 ? findArcLeaks(training, tests) : undefined
 
-  const writer = DatasetWriter.create(outDir, writerOptions(options))
+  const writer = await DatasetWriter.create(outDir, writerOptions(options))
   try {
     const description = {
       task: 'arc',

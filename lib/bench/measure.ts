@@ -51,20 +51,23 @@ export interface Row {
 }
 
 const MIN_RUNS = 3
-const MAX_SAMPLES = 10
+/** Of one case, where MIN_SAMPLE_MS and MAX_SAMPLE_MS allow. */
+const SAMPLES = 10
 const MIN_SAMPLE_MS = 500
+/** An interruption waits for a sample to end. */
+const MAX_SAMPLE_MS = 1000
 const MAX_PEAK_MS = 300
 
 /**
- * Runs one case for `budgetMs` in up to ten samples, measuring the peak before each, as a machine's speed drifts.
+ * Runs one case for `budgetMs` in samples of a second at most, measuring the peak before each, as a machine's speed drifts.
  *
  * @param signal - ends it within one sample by rejecting with its reason
  */
 export async function measure(what: Case, ceiling: Ceiling, budgetMs: number, signal: AbortSignal): Promise<Row> {
   const { sample, close } = await what.prepare()
   try {
-    const samples = Math.max(1, Math.min(MAX_SAMPLES, Math.floor(budgetMs / MIN_SAMPLE_MS)))
-    const sampleMs = Math.max(1, Math.round(budgetMs / samples))
+    const wantedMs = Math.min(Math.max(budgetMs / SAMPLES, MIN_SAMPLE_MS), MAX_SAMPLE_MS)
+    const sampleMs = Math.max(1, Math.round(Math.min(budgetMs, wantedMs)))
     const peakMs = Math.min(MAX_PEAK_MS, sampleMs)
     const times: number[] = []
     const peaks: number[] = []

@@ -60,7 +60,7 @@ export async function makeDemoData(dir: string, seed: number, signal: AbortSigna
   })
   using source = await Dataset.open(all)
   const training = join(dir, 'training')
-  const writer = DatasetWriter.create(training)
+  const writer = await DatasetWriter.create(training)
   await copyPuzzles(source, 0, TRAINING_PUZZLES, writer, 'train')
   await copyPuzzles(source, TRAINING_PUZZLES, VALIDATION_PUZZLES, writer, 'test')
   await writer.commit(source.identifiers())

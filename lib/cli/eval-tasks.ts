@@ -1,11 +1,10 @@
-import { writeFileSync } from 'node:fs'
 import { parseAugmentedName } from '../arc/augment.js'
 import { arcSeqLen, arcVocabSize } from '../arc/encode.js'
 import { ArcEvaluation } from '../arc/evaluate.js'
 import type { Dataset, Split } from '../dataset.js'
+import { replaceFile } from '../durable-folder.js'
 import { argumentError } from '../errors.js'
 import type { Prediction } from '../evaluate.js'
-import { ioError } from '../mapped-file.js'
 import { table } from '../render/text.js'
 import { formatCount, formatPercent } from './output.js'
 import { ruleTask } from './rule-task.js'
@@ -31,15 +30,10 @@ export interface EvalTask {
   /** Whether a dataset that records no task is one of these. */
   fits: (dataset: Dataset) => boolean
   /** Begins an evaluation: `add` takes every prediction, `finish` ends it. */
-  begin: (dataset: Dataset, options: TaskOptions) => { add: (prediction: Prediction) => void; finish: () => TaskScore }
-}
-
-function writeSubmission(path: string, evaluation: ArcEvaluation): void {
-  try {
-    writeFileSync(path, JSON.stringify(evaluation.submission()))
-  } catch (error) {
-    throw ioError('write', path, error)
-  }
+  begin: (
+    dataset: Dataset,
+    options: TaskOptions,
+  ) => { add: (prediction: Prediction) => void; finish: () => TaskScore | Promise<TaskScore> }
 }
 
 /** Tasks whose predictions mean more than tokens. */
@@ -57,8 +51,11 @@ const evalTasks: Readonly<Record<EvalTaskName, EvalTask>> = {
       const evaluation = new ArcEvaluation(dataset)
       return {
         add: (prediction) => evaluation.add(prediction),
-        finish() {
-          if (submission !== undefined) writeSubmission(submission, evaluation)
+        async finish() {
+          if (submission !== undefined) {
+            const text = JSON.stringify(evaluation.submission())
+            await replaceFile('eval', submission, (handle) => handle.writeFile(text))
+          }
           const { tasks, uncounted, pass } = evaluation.scores()
           const scores = pass.map(({ k, solved }) => ({
             k,

@@ -92,7 +92,7 @@ async function evaluate(checkpoint: string, folder: string, options: EvalOptions
       ...(options.maxSegments === undefined ? {} : { maxSegments: options.maxSegments }),
     })
     const end = performance.now()
-    const score = task?.finish()
+    const score = await task?.finish()
     const gflop = Object.fromEntries(
       Object.entries(sets).map(([name, { steps }]) => [
         name,

@@ -90,6 +90,9 @@ export async function followRun(run: TrainRun, options: FollowOptions): Promise<
         case 'end':
           end = event
           break
+        case 'save_error':
+          progress?.note(`step ${event.step}: no checkpoint: ${event.message}`)
+          break
         case 'checkpoint':
       }
     }

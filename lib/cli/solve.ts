@@ -62,8 +62,12 @@ async function readVocabulary(model: HRM, folder: string | undefined): Promise<V
   )
 }
 
-/** Lines of a file, of stdin (`-`), or the one given puzzle, with their places. */
-async function* readLines(file: string | undefined, puzzle: string | undefined): AsyncGenerator<[string, string]> {
+/** Lines of a file, of stdin (`-`), or the one given puzzle, with their places. Ends with the signal's reason. */
+async function* readLines(
+  file: string | undefined,
+  puzzle: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<[string, string]> {
   if (puzzle !== undefined) {
     yield ['--puzzle', puzzle]
     return
@@ -72,7 +76,7 @@ async function* readLines(file: string | undefined, puzzle: string | undefined):
   const input = name === 'stdin' ? process.stdin : createReadStream(name)
   let number = 0
   try {
-    for await (const line of createInterface({ input, crlfDelay: Infinity })) {
+    for await (const line of createInterface({ input, crlfDelay: Infinity, signal })) {
       number++
       if (line.trim() !== '') yield [`${name} line ${number}`, line.replace(/^\ufeff/, '')]
     }
@@ -85,6 +89,8 @@ async function* readLines(file: string | undefined, puzzle: string | undefined):
       { cause },
     )
   }
+  // An abort ends the lines, too: nobody knows when the next one would have come.
+  signal.throwIfAborted()
 }
 
 /** What became of one puzzle. */
@@ -130,8 +136,7 @@ async function solve(file: string | undefined, checkpoint: string, options: Solv
     if (votes && options.watch) throw argumentError('[solve] expected --watch or a vote, got both; do leave one out')
     const format = taskFormat(model.config, await readVocabulary(model, options.vocab))
     const puzzles: Puzzle[] = []
-    for await (const [where, line] of readLines(file, options.puzzle)) {
-      interrupts.signal.throwIfAborted()
+    for await (const [where, line] of readLines(file, options.puzzle, interrupts.signal)) {
       puzzles.push(readPuzzle(where, line, model, format))
     }
     const solveOptions = {

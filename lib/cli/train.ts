@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Command, Option } from 'commander'
 import { openCheckpoint } from '../checkpoint.js'
@@ -17,6 +17,7 @@ import {
   type TrainConfig,
 } from '../config.js'
 import { Dataset } from '../dataset.js'
+import { replaceFile } from '../durable-folder.js'
 import { argumentError } from '../errors.js'
 import { HRM } from '../model.js'
 import { readPointer } from '../run-folder.js'
@@ -113,9 +114,8 @@ async function startFresh(overrides: Config, options: CommandOptions): Promise<P
 const runFile = 'run.json'
 
 async function writeRunFile(dir: string, config: Config): Promise<void> {
-  const temporary = join(dir, `.tmp-${runFile}`)
-  await writeFile(temporary, `${JSON.stringify(toOfficial(config), null, 2)}\n`)
-  await rename(temporary, join(dir, runFile))
+  const text = `${JSON.stringify(toOfficial(config), null, 2)}\n`
+  await replaceFile('train', join(dir, runFile), (handle) => handle.writeFile(text))
 }
 
 /** The configuration to go on with, and the checkpoint where there is one already. */

@@ -279,7 +279,7 @@ test('hashing tells how far it is, and ends where its caller throws', async (t) 
     numPuzzleIdentifiers: 1,
   }
   const filled = async (dir: string, onHash: (done: number, total: number) => void) => {
-    const writer = DatasetWriter.create(dir, { onHash })
+    const writer = await DatasetWriter.create(dir, { onHash })
     const split = writer.split('train', description)
     split.beginSet('all')
     split.example([1, 2], [2, 1])

@@ -3,82 +3,27 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { native } from '#dist/native.js'
+import { figure, long } from '../reliability/figures.js'
+import { type Callable, callWithOddArguments, detached, shrunk } from './odd-arguments.js'
 import { batchOf, config, options, segmentOf, startedEngine, trainOptions } from './small-engine.js'
 
 const argument = { code: 'ERR_HRM_ARGUMENT' }
 
-/** Marsaglia's xorshift32, so that a failing list of arguments can be repeated. */
-function generator(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) % below
-  }
-}
+/** Sizes of which a large one would be valid, and only slow. */
+const sizes = new Set([
+  'batchSize',
+  'hiddenSize',
+  'seqLen',
+  'hLayers',
+  'lLayers',
+  'hCycles',
+  'lCycles',
+  'vocabSize',
+  'threads',
+])
 
-function detached(): Int32Array {
-  const array = new Int32Array(12)
-  structuredClone(array.buffer, { transfer: [array.buffer] })
-  return array
-}
-
-/** A view on a buffer that has shrunk below the view. */
-function shrunk(): Int32Array {
-  const buffer: ArrayBuffer & { resize?(bytes: number): void } = Reflect.construct(ArrayBuffer, [
-    48,
-    { maxByteLength: 96 },
-  ])
-  const array = new Int32Array(buffer)
-  buffer.resize?.(8)
-  return array
-}
-
-class GetterError extends Error {}
-const trap = () => {
-  throw new GetterError('thrown by a getter')
-}
-
-const oddValues: (() => unknown)[] = [
-  () => undefined,
-  () => null,
-  () => true,
-  () => 0,
-  () => -1,
-  () => 1.5,
-  () => NaN,
-  () => Infinity,
-  () => 2 ** 31,
-  () => 2 ** 53,
-  () => 1e300,
-  () => '',
-  () => 'inner.H_init',
-  () => 'rope',
-  () => 'a\0b',
-  () => Symbol('s'),
-  () => 10n,
-  () => [],
-  () => [1, 2],
-  () => ({}),
-  () => () => undefined,
-  () => new Proxy({}, { get: trap }),
-  () => new Proxy([], { get: trap }),
-  () => new Int32Array(0),
-  () => new Int32Array(12).fill(-7),
-  () => new Int32Array(12).fill(2 ** 30),
-  () => new Uint8Array(2),
-  () => new Float32Array(32).fill(NaN),
-  () => new Float64Array(3),
-  () => new BigInt64Array(4),
-  () => new DataView(new ArrayBuffer(8)),
-  () => new ArrayBuffer(8),
-  () => new Int32Array(new SharedArrayBuffer(48)),
-  detached,
-  shrunk,
-]
-
-type Call = (...list: unknown[]) => unknown
+/** Names of what an object or a prototype offers. */
+const members = (object: object) => Object.getOwnPropertyNames(object).filter((name) => name !== 'constructor')
 
 test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else happens', async (t) => {
   // Some odd values are names, and lockFile() creates the file that it is given.
@@ -91,101 +36,104 @@ test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else h
   })
   const engine = await startedEngine(2)
   const session = await engine.openSession(2)
+  const closed = await engine.openSession(2)
+  closed.close()
+  const disposed = new native.Engine(config, options)
+  disposed.dispose()
+  const lock = native.lockFile('lock')!
   const { debug } = native
   const noise = { sigmas: new Float64Array(2), keys: new Int32Array(6) }
-  // Each with a valid list, of which some values are replaced by odd ones. seqLen is small and sizes are left out where a
-  // large one would be valid and only slow.
-  const calls: [string, Call, unknown[]][] = [
-    ['Engine', (...list) => Reflect.construct(native.Engine, list), [config, options]],
-    ['init', engine.init.bind(engine) as Call, [3]],
-    ['tensorInfo', engine.tensorInfo.bind(engine) as Call, ['inner.H_init']],
-    ['read', engine.read.bind(engine) as Call, ['inner.H_init']],
-    ['write', engine.write.bind(engine) as Call, ['carry.inputs', new Int32Array(12)]],
-    ['startTraining', engine.startTraining.bind(engine) as Call, [trainOptions(2), 0]],
-    [
-      'trainStep',
-      engine.trainStep.bind(engine) as Call,
-      [batchOf(2), { u: new Float32Array(2), minSteps: new Int32Array(2) }],
-    ],
-    ['openSession', engine.openSession.bind(engine) as Call, [1]],
-    [
-      'segment',
-      session.segment.bind(session) as Call,
-      [{ ...segmentOf(2), labels: batchOf(2).labels, keep: new Int32Array(1), noise, residual: true }],
-    ],
-    ['session.read', session.read.bind(session) as Call, ['last.q_logits']],
-    ['startStages', debug.startStages as Call, [engine]],
-    ['takeStages', debug.takeStages as Call, [engine]],
-    ['learningRate', debug.learningRate as Call, [1, 1e-3, 10, 100, 0.1]],
-    ['truncatedNormal', debug.truncatedNormal as Call, [1, 0, 3, new Float64Array(3)]],
-    [
-      'philox',
-      debug.philox as Call,
-      [
-        [1, 2],
-        [1, 2, 3, 4],
-      ],
-    ],
-    ['mapFile', native.mapFile as Call, ['/dev/null/none']],
-    ['lockFile', native.lockFile as Call, ['/dev/null/none']],
-  ]
-  const tooLarge = new Set([
-    'batchSize',
-    'hiddenSize',
-    'seqLen',
-    'hLayers',
-    'lLayers',
-    'hCycles',
-    'lCycles',
-    'vocabSize',
-  ])
-  const next = generator(20250621)
-  const odd = () => oddValues[next(oddValues.length)]?.()
-  const counts = { resolved: 0, raised: 0 }
-  const unexpected: string[] = []
-  const lists = process.env.HRM_TEST_LONG === '1' ? 100_000 : 4_000
+  const request = { ...segmentOf(2), labels: batchOf(2).labels, keep: new Int32Array([0, 1]), noise, residual: true }
+  const draws = { u: new Float32Array(2), minSteps: new Int32Array(2) }
 
-  for (let i = 0; i < lists; i++) {
-    const [name, call, valid] = calls[next(calls.length)]!
-    const list = valid.map((value) => {
-      if (next(3) === 0) return odd()
-      if (
-        typeof value !== 'object' ||
-        value === null ||
-        ArrayBuffer.isView(value) ||
-        Array.isArray(value) ||
-        value === engine
-      )
-        return value
-      const copy: Record<string, unknown> = { ...value }
-      const keys = Object.keys(copy)
-      for (let n = next(3); n > 0; n--) {
-        const key = keys[next(keys.length)]!
-        const replacement = odd()
-        if (!(tooLarge.has(key) && typeof replacement === 'number' && replacement > 2)) copy[key] = replacement
-      }
-      return copy
-    })
-    list.length = next(8) === 0 ? next(list.length + 1) : list.length
-    try {
-      await call(...list)
-      counts.resolved++
-    } catch (error) {
-      counts.raised++
-      const { code } = error as { code?: string }
-      const known =
-        error instanceof GetterError ||
-        (code === 'ERR_HRM_ARGUMENT' && (error instanceof TypeError || error instanceof RangeError)) ||
-        (code !== 'ERR_HRM_ARGUMENT' && /^ERR_HRM_[A-Z_]+$/.test(code ?? ''))
-      if (!known) unexpected.push(`${name}(${list.map((value) => typeof value).join(', ')}): ${String(error)}`)
-    }
+  /** A method or getter of the prototype, on whatever receiver. */
+  const member = (target: object, name: string): Callable['call'] => {
+    const { get, value } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(target), name)!
+    return (get ?? value) as Callable['call']
   }
-  t.strictSame(unexpected, [])
-  t.ok(
-    counts.resolved > lists / 50 && counts.raised > lists / 4,
-    `${counts.resolved} accepted, ${counts.raised} refused`,
-  )
+  const lists: Record<string, () => unknown[]> = {
+    init: () => [3],
+    tensorInfo: () => ['inner.H_init'],
+    read: () => ['inner.H_init'],
+    write: () => ['carry.inputs', new Int32Array(12)],
+    startTraining: () => [trainOptions(2), 0],
+    trainStep: () => [batchOf(2), draws],
+    openSession: () => [1],
+  }
+  const sessionLists: Record<string, () => unknown[]> = { segment: () => [request], read: () => ['last.q_logits'] }
+  const debugLists: Record<string, () => unknown[]> = {
+    startStages: () => [engine],
+    takeStages: () => [engine],
+    learningRate: () => [1, 1e-3, 10, 100, 0.1],
+    truncatedNormal: () => [1, 0, 3, new Float64Array(3)],
+    philox: () => [
+      [1, 2],
+      [1, 2, 3, 4],
+    ],
+    timeStep: () => [engine, 'block_forward', 1, 1],
+    peakFlops: () => [1, '', 1],
+  }
+  /** Seldom: it ends what others need, or takes long. */
+  const seldom = new Set(['dispose', 'close', 'endTraining', 'timeStep', 'peakFlops'])
+  const entry = (
+    name: string,
+    call: Callable['call'],
+    self: Callable['self'],
+    valid?: Callable['valid'],
+  ): Callable => ({
+    name,
+    call,
+    ...(self ? { self } : {}),
+    ...(valid ? { valid } : {}),
+    weight: seldom.has(name.replace(/.*\./, '')) ? 1 : 8,
+  })
+  const calls = [
+    entry(
+      'Engine',
+      (...list) => Reflect.construct(native.Engine, list),
+      undefined,
+      () => [config, options],
+    ),
+    ...members(native.Engine.prototype).map((name) =>
+      entry(
+        `engine.${name}`,
+        member(engine, name),
+        name === 'dispose' ? () => new native.Engine(config, options) : () => engine,
+        lists[name],
+      ),
+    ),
+    ...members(Object.getPrototypeOf(session) as object).map((name) =>
+      entry(`session.${name}`, member(session, name), () => (name === 'close' ? {} : session), sessionLists[name]),
+    ),
+    ...members(debug).map((name) =>
+      entry(`debug.${name}`, debug[name as keyof typeof debug] as Callable['call'], undefined, debugLists[name]),
+    ),
+    entry('cpuInfo', native.cpuInfo as Callable['call'], undefined),
+    entry('mapFile', native.mapFile as Callable['call'], undefined, () => ['lock']),
+    entry('lockFile', native.lockFile as Callable['call'], undefined, () => ['lock']),
+    entry('lock.release', lock.release as Callable['call'], undefined),
+  ]
+  t.strictSame(members(native), ['Engine', 'cpuInfo', 'mapFile', 'lockFile', 'debug'], 'every export is called')
+
+  const objects = [engine, session, closed, disposed, lock, native.Engine.prototype]
+  const total = long ? 100_000 : 4000
+  const fits = (field: string, value: unknown) => !(sizes.has(field) && typeof value === 'number' && value > 2)
+  const counts = await callWithOddArguments(t, { lists: total, calls, objects, fits })
+  const sum = (kind: 'accepted' | 'refused') => [...counts.values()].reduce((all, count) => all + count[kind], 0)
+  for (const name of ['Engine', 'engine.trainStep', 'engine.openSession', 'session.segment', 'debug.philox']) {
+    const { accepted, refused } = counts.get(name)!
+    t.ok(accepted > 0 && refused > 0, `${name}: ${accepted} accepted, ${refused} refused`)
+  }
   t.ok((await engine.read('inner.H_init')).every(Number.isFinite), 'the engine still works')
+  t.match(await session.segment(segmentOf(2)), { steps: new Int32Array([1, 1]) }, 'the session still works')
+  figure(t, 'arguments-addon', {
+    lists: total,
+    functions: calls.length,
+    accepted: sum('accepted'),
+    refused: sum('refused'),
+    'other errors': 0,
+    crashes: 0,
+  })
   engine.dispose()
 })
 
@@ -220,6 +168,9 @@ test('objects of another class are refused as receivers and as arguments', async
   t.throws(() => engine.modelTensors.call(session as never), TypeError)
   t.throws(() => session.segment.call(engine as never, segmentOf(1)), TypeError)
   t.throws(() => engine.dispose.call({} as never), TypeError)
+  for (const name of ['description', 'numParameters', 'bytes'] as const) {
+    t.throws(() => Reflect.get(native.Engine.prototype, name, session), argument)
+  }
   Object.setPrototypeOf(session, native.Engine.prototype)
   await t.rejects(native.debug.takeStages(session as never), argument)
   await t.rejects(native.debug.takeStages(Object.create(native.Engine.prototype)), argument)

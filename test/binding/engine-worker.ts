@@ -6,6 +6,7 @@ import { batchOf, config, options, segmentOf, slowConfig, startedEngine } from '
 const tell = (message: unknown) =>
   isMainThread ? console.log(JSON.stringify(message)) : parentPort?.postMessage(message)
 const ROWS = 4
+const [way, delay] = isMainThread ? process.argv.slice(2) : [workerData.way, workerData.delay]
 
 const ways: Record<string, () => Promise<void>> = {
   /** Solves one batch and ends, its engine undisposed. */
@@ -37,8 +38,9 @@ const ways: Record<string, () => Promise<void>> = {
   async exit() {
     const engine = await startedEngine(ROWS, slowConfig)
     const batch = batchOf(ROWS, slowConfig)
-    for (let i = 0; i < 4; i++) void engine.trainStep(batch)
-    setTimeout(() => process.exit(7), Number(process.argv[3]))
+    for (let i = 0; i < 40; i++) void engine.trainStep(batch)
+    if (!isMainThread) tell('running')
+    setTimeout(() => process.exit(7), Number(delay))
   },
   /** Reaches its end with an engine and a session open, nothing pending. */
   async idle() {
@@ -48,4 +50,4 @@ const ways: Record<string, () => Promise<void>> = {
   },
 }
 
-await ways[isMainThread ? (process.argv[2] ?? '') : String(workerData)]?.()
+await ways[String(way)]?.()

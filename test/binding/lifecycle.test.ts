@@ -139,6 +139,7 @@ test('dispose lets queued work finish, then every call is refused', async (t) =>
 
 test('a closed session refuses, its engine goes on', async (t) => {
   const engine = await startedEngine(2)
+  await engine.trainStep(batchOf(2))
   const session = await engine.openSession(1)
   const before = engine.bytes
   const queued = session.segment(segmentOf(1))
@@ -147,7 +148,7 @@ test('a closed session refuses, its engine goes on', async (t) => {
   await queued
   await t.rejects(session.segment(segmentOf(1)), disposed)
   await t.rejects(session.read('last.q_logits'), disposed)
-  t.match(await engine.trainStep(batchOf(2)), { step: 1 })
+  t.match(await engine.trainStep(batchOf(2)), { step: 2 })
   t.ok(engine.bytes < before, 'its memory is freed')
   engine.dispose()
 })

@@ -5,10 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { test } from 'tap'
 import { native } from '#dist/native.js'
+import { figure, long } from '../reliability/figures.js'
 import { config, options, segmentOf } from './small-engine.js'
 
 const script = new URL('./engine-worker.js', import.meta.url)
-const long = process.env.HRM_TEST_LONG === '1'
+const times = long ? 100 : 10
+/** What ends a process or a worker in the middle of a step. */
+const endings = ['train', 'segments', 'exit'] as const
 
 async function solveHere(): Promise<number[]> {
   const engine = new native.Engine(config, options)
@@ -20,7 +23,7 @@ async function solveHere(): Promise<number[]> {
 }
 
 async function solveInWorker(): Promise<unknown> {
-  const worker = new Worker(script, { workerData: 'solve' })
+  const worker = new Worker(script, { workerData: { way: 'solve' } })
   const ended = once(worker, 'exit')
   const [tokens] = await once(worker, 'message')
   const [code] = await ended
@@ -29,36 +32,49 @@ async function solveInWorker(): Promise<unknown> {
 
 test('workers load, use and leave the addon in turn', async (t) => {
   const tokens = await solveHere()
-  for (let i = 0; i < (long ? 100 : 10); i++) t.strictSame(await solveInWorker(), { tokens, code: 0 })
+  for (let i = 0; i < times; i++) t.strictSame(await solveInWorker(), { tokens, code: 0 })
+  figure(t, 'workers-in-turn', { workers: times, 'same answers': times })
 })
 
 test('eight workers at once get the results of the main thread', async (t) => {
   const tokens = await solveHere()
-  for (let round = 0; round < (long ? 13 : 1); round++) {
-    const results = await Promise.all(Array.from({ length: 8 }, solveInWorker))
-    t.strictSame(
-      results,
-      Array.from({ length: 8 }, () => ({ tokens, code: 0 })),
-    )
+  let workers = 0
+  const next = async () => {
+    while (workers < times) {
+      workers++
+      t.strictSame(await solveInWorker(), { tokens, code: 0 })
+    }
   }
+  await Promise.all(Array.from({ length: 8 }, next))
+  t.strictSame(await solveHere(), tokens)
+  figure(t, 'workers-at-once', { workers, 'at once': 8, 'same answers': workers })
 })
 
-for (const way of ['train', 'segments']) {
-  test(`a worker can be terminated in the middle of ${way}`, async (t) => {
-    for (let i = 0; i < (long ? 100 : 10); i++) {
-      const worker = new Worker(script, { workerData: way })
+for (const way of endings) {
+  const title =
+    way === 'exit' ? 'a worker can call process.exit() in the middle of a step' : `a worker can be terminated in ${way}`
+  test(title, async (t) => {
+    const tokens = await solveHere()
+    for (let i = 0; i < times; i++) {
+      const delay = (i * 7) % 40
+      const worker = new Worker(script, { workerData: { way, delay } })
+      const ended = once(worker, 'exit')
       await once(worker, 'message')
-      await sleep((i * 7) % 40)
-      t.equal(await worker.terminate(), 1)
+      if (way === 'exit') t.strictSame(await ended, [7])
+      else {
+        await sleep(delay)
+        t.equal(await worker.terminate(), 1)
+      }
     }
-    t.strictSame(await solveHere(), await solveHere(), 'the main thread still solves')
+    t.strictSame(await solveHere(), tokens, 'the main thread still solves, to the same tokens')
+    figure(t, `workers-${way === 'exit' ? 'exit' : `terminated-in-${way}`}`, { workers: times, crashes: 0 })
   })
 }
 
 test('a process survives the worker that alone had loaded the addon', (t) => {
   const host = `
     const { Worker } = require('node:worker_threads')
-    const worker = new Worker(${JSON.stringify(fileURLToPath(script))}, { workerData: 'train' })
+    const worker = new Worker(${JSON.stringify(fileURLToPath(script))}, { workerData: { way: 'train' } })
     worker.once('message', async () => {
       await worker.terminate()
       setTimeout(() => console.log('alive'), 300)
@@ -72,10 +88,11 @@ const run = (...argv: string[]) =>
   spawnSync(process.execPath, [fileURLToPath(script), ...argv], { encoding: 'utf8', timeout: 60_000 })
 
 test('process.exit() in the middle of a step ends the process at once with its code', (t) => {
-  for (let i = 0; i < (long ? 100 : 8); i++) {
+  for (let i = 0; i < times; i++) {
     const { status, signal, stderr } = run('exit', String((i * 11) % 90))
     t.match({ status, signal, stderr }, { status: 7, signal: null, stderr: '' })
   }
+  figure(t, 'process-exit', { processes: times, signals: 0, 'exit code kept': times })
   t.end()
 })
 

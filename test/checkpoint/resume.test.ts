@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs'
+import { readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
 import { stateHash } from '#dist/checkpoint.js'
 import { type Dataset, HRM, type TrainEvent, type TrainOptions } from '#dist/index.js'
+import { RandomStream } from '#dist/random.js'
+import { figure, long } from '../reliability/figures.js'
 import { examples, recipe, rejection, tiny, tinyDataset } from '../facade/fixtures.js'
 
 const full = { ...recipe, ema: 0.95, evalEverySteps: 10 } satisfies TrainOptions
@@ -28,25 +30,32 @@ const metrics = (dir: string) =>
     .split('\n')
     .map((line) => JSON.parse(line) as TrainEvent)
 
-test('steps, resume, more steps give the same bytes as all steps at once, wherever the cut is', async (t) => {
-  const data = await tinyDataset(t)
-  const long = process.env['HRM_TEST_LONG'] !== undefined
-  const steps = long ? 399 : 24
-  const options = { ...full, epochs: steps / 3 }
-  const cuts = long
-    ? Array.from({ length: 20 }, (_, i) => 1 + ((i * 2654435761) % (steps - 1)))
-    : [1, 2, 3, 7, 10, 11, 23]
+test('a run cut anywhere and resumed ends in the same state, with any threads', { timeout: 3_600_000 }, async (t) => {
+  const data = await tinyDataset(t, { train: 32 })
+  const steps = long ? 400 : 24
+  const random = new RandomStream(1, 'subsample', 0)
+  // Before, at and after an evaluation and a checkpoint, and anywhere.
+  const cuts = long ? Array.from({ length: 20 }, () => 1 + random.nextBelow(steps - 1)) : [1, 2, 9, 10, 11, 23]
+  const options = { ...full, epochs: steps / 4 }
   const whole = join(t.testdirName, 'whole')
   await run(data, { ...options, checkpoint: { dir: whole } })
   const expected = await stateHash(whole)
-  for (const cut of cuts) {
-    const dir = join(t.testdirName, `cut${cut}`)
-    await run(data, { ...options, maxSteps: cut, checkpoint: { dir } }, 1)
-    // Another seed: what the new model starts with must not matter.
-    const events = await run(data, { ...options, checkpoint: { dir }, resume: 'auto' }, 2, 9)
-    t.match(events[0], { type: 'start', step: cut, lastStep: steps, resumed: join(dir, `step_${cut}`) })
-    t.equal(await stateHash(dir), expected, `cut after step ${cut}`)
+  let equal = 0
+  const threads = [1, 2, 4]
+  for (const [at, before] of threads.entries()) {
+    for (const cut of long ? cuts : cuts.filter((_, index) => index % 3 === at)) {
+      const dir = join(t.testdirName, `threads${before}cut${cut}`)
+      await run(data, { ...options, maxSteps: cut, checkpoint: { dir } }, before)
+      // Another seed: what the new model starts with must not matter. Nor must the number of threads.
+      const events = await run(data, { ...options, checkpoint: { dir }, resume: 'auto' }, threads[(at + 1) % 3], 9)
+      t.match(events[0], { type: 'start', step: cut, lastStep: steps, resumed: join(dir, `step_${cut}`) })
+      const found = await stateHash(dir)
+      t.equal(found, expected, `cut after step ${cut}`)
+      if (found === expected) equal++
+      rmSync(dir, { recursive: true })
+    }
   }
+  figure(t, 'resume', { steps, cuts: cuts.length, threads: threads.join(' '), equal_states: equal })
 })
 
 test('the number of threads changes nothing', async (t) => {

@@ -2,10 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
+import { performance } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { fileError, writeFolder } from '#dist/durable-folder.js'
 import { HRM, HRMError } from '#dist/index.js'
 import { RunFolder } from '#dist/run-folder.js'
+import { figure, long } from '../reliability/figures.js'
 import { recipe, rejection, tiny, tinyDataset } from '../facade/fixtures.js'
 
 /** A process that owns a run folder; resolves once it has it. */
@@ -34,6 +37,93 @@ test('a run folder has one owner, named to others, and is free after its SIGKILL
   t.match(await rejection(RunFolder.open(dir)), { code: 'ERR_HRM_LOCKED', details: { pid: process.pid } })
   await folder.release()
   await (await RunFolder.open(dir)).release()
+})
+
+/** A process that tries to own each folder that it is sent, says whether it does, and lets go when told. */
+class Racer {
+  readonly child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { RunFolder } from '#dist/run-folder.js'
+      let folder
+      process.on('message', async (dir) => {
+        if (dir === null) {
+          await folder?.release()
+          folder = undefined
+          return process.send('released')
+        }
+        try {
+          folder = await RunFolder.open(dir)
+          process.send('won')
+        } catch (error) {
+          process.send(error.code)
+        }
+      })
+      process.send('ready')`,
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
+  )
+
+  async heard(): Promise<unknown> {
+    return ((await once(this.child, 'message')) as [unknown])[0]
+  }
+
+  ask(dir: string | null): Promise<unknown> {
+    const answer = this.heard()
+    this.child.send(dir as string)
+    return answer
+  }
+
+  async kill(): Promise<void> {
+    const exited = once(this.child, 'exit')
+    this.child.kill('SIGKILL')
+    await exited
+  }
+}
+
+test('of eight processes that want a folder at once, one gets it', async (t) => {
+  const races = long ? 50 : 5
+  const root = t.testdir()
+  const racers = Array.from({ length: 8 }, () => new Racer())
+  t.teardown(() => Promise.all(racers.map((racer) => racer.kill())))
+  await Promise.all(racers.map((racer) => racer.heard()))
+  let single = 0
+  for (let race = 0; race < races; race++) {
+    const dir = join(root, `race${race}`)
+    const answers = await Promise.all(racers.map((racer) => racer.ask(dir)))
+    const wins = answers.filter((answer) => answer === 'won').length
+    if (wins === 1 && answers.filter((answer) => answer === 'ERR_HRM_LOCKED').length === 7) single++
+    else t.fail(`race ${race}: ${answers.join(', ')}`)
+    await Promise.all(racers.map((racer) => racer.ask(null)))
+  }
+  t.equal(single, races)
+  figure(t, 'one-owner', { races, processes: racers.length, one_winner: single })
+})
+
+test('the lock of a killed owner is free at once', async (t) => {
+  const dir = join(t.testdir(), 'run')
+  const kills = long ? 50 : 4
+  let longestMs = 0
+  for (let count = 0; count < kills; count++) {
+    const child = await owner(dir)
+    const begin = performance.now()
+    child.kill('SIGKILL')
+    // Not its exit is waited for, but the lock.
+    for (;;) {
+      try {
+        await (await RunFolder.open(dir)).release()
+        break
+      } catch (error) {
+        if ((error as HRMError).code !== 'ERR_HRM_LOCKED') throw error
+        await sleep(1)
+      }
+    }
+    longestMs = Math.max(longestMs, performance.now() - begin)
+  }
+  t.ok(longestMs < 2000, `${longestMs} ms`)
+  figure(t, 'lock-freed', { kills, longest_ms: Math.round(longestMs) })
 })
 
 test('training in a folder that another process owns is refused', async (t) => {
@@ -97,12 +187,9 @@ test('a save that fails leaves the old folder and no other', async (t) => {
 
 test('an error of the file system tells the bytes that a save needs', (t) => {
   const cause = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
-  const wrapped = new HRMError('ERR_HRM_IO', 'writing failed', {}, { cause })
-  for (const error of [cause, wrapped]) {
-    const details = { path: 'folder', errno: 'ENOSPC', neededBytes: 4096 }
-    t.match(fileError('save', 'folder', error, 4096), { code: 'ERR_HRM_IO', message: /4096 bytes.*ENOSPC/, details })
-  }
-  const other = new TypeError('not of the file system')
-  t.equal(fileError('save', 'folder', other, 4096), other)
+  const details = { path: 'folder', errno: 'ENOSPC', neededBytes: 4096 }
+  t.match(fileError('save', 'folder', cause, 4096), { code: 'ERR_HRM_IO', message: /4096 bytes.*ENOSPC/, details })
+  for (const other of [new TypeError('not of the file system'), new HRMError('ERR_HRM_IO', 'of the file that is read')])
+    t.equal(fileError('save', 'folder', other, 4096), other)
   t.end()
 })

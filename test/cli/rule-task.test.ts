@@ -7,7 +7,7 @@ import { buildGeneratedMazes } from '#dist/maze/index.js'
 import { sudokuFolder } from './fixtures.js'
 
 /** What a rule task says of these answers to the first test examples. */
-function judge(
+async function judge(
   task: 'sudoku' | 'maze' | 'grid',
   data: Dataset,
   answer: (example: DatasetExample, at: number) => Int32Array,
@@ -19,7 +19,7 @@ function judge(
     // Labels are hidden: a checker must not need them.
     add({ set: 'all', example, inputs, labels: new Int32Array(0), puzzleId, tokens, qHalt: 0, segments: 1 })
   }
-  return (finish().json['rules'] as { sets: { all: object } }).sets.all
+  return ((await finish()).json['rules'] as { sets: { all: object } }).sets.all
 }
 
 const solved = ({ labels }: DatasetExample) => labels.map((label) => Math.max(0, label))
@@ -33,9 +33,9 @@ test('right answers obey the rules and wrong ones do not, without labels', async
     ['maze', mazes],
     ['sudoku', sudokus],
   ] as const) {
-    t.match(judge(task, data, solved), { count: 6, valid: 6, share: 1 }, task)
+    t.match(await judge(task, data, solved), { count: 6, valid: 6, share: 1 }, task)
     t.match(
-      judge(task, data, ({ inputs }) => inputs),
+      await judge(task, data, ({ inputs }) => inputs),
       { count: 6, valid: 0, share: 0 },
       task,
     )
@@ -44,7 +44,7 @@ test('right answers obey the rules and wrong ones do not, without labels', async
       if (at % 3 === 0) tokens[at] = 0
       return tokens
     }
-    t.match(judge(task, data, damaged), { count: 6, valid: 4 }, task)
+    t.match(await judge(task, data, damaged), { count: 6, valid: 4 }, task)
   }
 })
 
@@ -54,9 +54,9 @@ test('an answer to a grid is whole where it has a value in every cell', async (t
   })
   await buildGrids({ sources: [join(dir, 'test.jsonl')], outDir: join(dir, 'data'), seed: 0 })
   using data = await Dataset.open(join(dir, 'data'))
-  t.match(judge('grid', data, solved), { count: 6, valid: 6 })
+  t.match(await judge('grid', data, solved), { count: 6, valid: 6 })
   t.match(
-    judge('grid', data, (_, at) => Int32Array.of(at, 1)),
+    await judge('grid', data, (_, at) => Int32Array.of(at, 1)),
     { count: 6, valid: 5 },
     'token 0 is padding',
   )

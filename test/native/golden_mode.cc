@@ -91,11 +91,12 @@ void check_rope(const Golden& golden) {
     const std::string name = std::string("rope.") + size;
     const auto& shape = golden.at(name + ".q").shape;  // [B, S, NH, HS]
     const int64_t positions = shape[1], heads = shape[2], head_size = shape[3], half = head_size / 2;
-    const auto table = reference::rope_table<T>(positions, head_size, theta);
+    reference::RopeTable<T> table(new_byte_count());
+    table.fill(positions, head_size, theta);
     std::vector<double> cos, sin;  // the official tables hold both halves
     for (int64_t i = 0; i < positions * head_size; ++i) {
-      cos.push_back(table.cos[i / head_size * half + i % half]);
-      sin.push_back(table.sin[i / head_size * half + i % half]);
+      cos.push_back(table.cos.data()[i / head_size * half + i % half]);
+      sin.push_back(table.sin.data()[i / head_size * half + i % half]);
     }
     golden.check(name + ".cos", cos);
     golden.check(name + ".sin", sin);
@@ -103,7 +104,8 @@ void check_rope(const Golden& golden) {
       auto x = as<T>(golden.values(name + part));
       for (int64_t head = 0; head < shape[0] * positions * heads; ++head) {
         const int64_t position = head / heads % positions;
-        reference::rope_forward(half, &table.cos[position * half], &table.sin[position * half], &x[head * head_size]);
+        reference::rope_forward(half, table.cos.data() + position * half, table.sin.data() + position * half,
+                                &x[head * head_size]);
       }
       golden.check(name + part + "_out", doubles(x));
     }
@@ -127,7 +129,8 @@ void check_attention(const Golden& golden, const BlockCase& block, bool rope) {
   const auto x = as<T>(golden.values(block.name + ".x")), grad_y = as<T>(golden.values(block.name + ".gy"));
   const auto weight_qkv = as<T>(golden.values(block.name + ".w.self_attn.qkv_proj.weight"));
   const auto weight_o = as<T>(golden.values(block.name + ".w.self_attn.o_proj.weight"));
-  const auto table = reference::rope_table<T>(s.S(), s.HS(), 10000);
+  reference::RopeTable<T> table(new_byte_count());
+  table.fill(s.S(), s.HS(), 10000);
   std::vector<T> qkv(x.size() * 3), context(x.size()), y(x.size());
   reference::linear_forward(rows, s.D, 3 * s.D, x.data(), weight_qkv.data(), qkv.data());
   if (rope) reference::rope_heads(block.batch, s.S(), s.NH, s.HS(), table, qkv.data(), reference::rope_forward<T>);

@@ -177,7 +177,8 @@ class KernelTest {
 
   const Int8Kernels& kernels_;
   Report& report_;
-  simd::Buffer panels_, codes_, scales_;
+  const ByteCount bytes_ = new_byte_count();
+  Buffer<float> panels_{bytes_}, codes_{bytes_}, scales_{bytes_};
 };
 
 double root_mean_square(const std::vector<double>& values) {

@@ -1,0 +1,185 @@
+// Disks that fail: one call of a save made to fail by strace, and a disk that is full.
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { openCheckpoint, stateHash } from '#dist/checkpoint.js'
+import { HRM, type TrainOptions } from '#dist/index.js'
+import { figure, long } from '../reliability/figures.js'
+import { recipe, rejection, tiny, tinyDataset } from '../facade/fixtures.js'
+import { type Call, type Fault, trace, withoutStrace } from './system-calls.js'
+
+const errors = ['ENOSPC', 'EIO', 'EACCES']
+const options = (dir: string): TrainOptions => ({
+  ...recipe,
+  maxSteps: 3,
+  ema: 0.9,
+  evalEverySteps: 2,
+  checkpoint: { dir, everySteps: 1, keep: 1 },
+})
+
+const temporaries = (dir: string) => readdirSync(dir).filter((name) => name.startsWith('.tmp-'))
+
+/** What the run in another process says of a save that failed. */
+interface Failure {
+  step: number
+  message: string
+  details: { path: string; errno: string; neededBytes?: number }
+  latest: string
+  temporary: string[]
+}
+
+/** Trains; where a save fails, what is on the disk is looked at and copied at once, before the run can go on. */
+const script = (data: string, dir: string) => `
+  import { cpSync, readdirSync, readlinkSync } from 'node:fs'
+  import { Dataset, HRM } from '#dist/index.js'
+  const dir = ${JSON.stringify(dir)}
+  const model = await HRM.create(${JSON.stringify(tiny)}, { threads: 1 })
+  const data = await Dataset.open(${JSON.stringify(data)})
+  const failures = []
+  for await (const event of model.train(data, ${JSON.stringify(options(dir))})) {
+    if (event.type !== 'save_error') continue
+    const latest = readlinkSync(dir + '/latest')
+    const temporary = readdirSync(dir).filter((name) => name.startsWith('.tmp-'))
+    cpSync(dir + '/' + latest, dir + '-copy', { recursive: true })
+    failures.push({ ...event, latest, temporary })
+  }
+  console.log(JSON.stringify(failures))`
+
+/** The calls of the second of three saves that change the disk, to the last of its clean-up. */
+function secondSave(calls: readonly Call[], dir: string): Call[] {
+  const begins = (step: number) =>
+    calls.findIndex(({ name, path }) => name === 'mkdir' && path.startsWith(join(dir, `.tmp-step_${step}`)))
+  return calls.slice(begins(2), begins(3)).filter(({ name, path, to, flags }) => {
+    // Other opens of folders are there to read what is too old.
+    if (name === 'close' || (flags?.includes('O_DIRECTORY') ?? false)) return false
+    return (to ?? path).startsWith(dir) && !path.endsWith('metrics.jsonl')
+  })
+}
+
+/**
+ * Runs the script with a fault in its second save. The numbers of calls change a little from run to run, as libuv
+ * writes to wake its loop: where a fault meets another call than one of that save, it is tried again.
+ */
+async function failing(fault: Fault, data: string, dir: string) {
+  for (let attempt = 0; attempt < 30; attempt++) {
+    rmSync(dir, { recursive: true, force: true })
+    rmSync(`${dir}-copy`, { recursive: true, force: true })
+    const run = await trace(script(data, dir), { fault })
+    const calls = secondSave(run.calls, dir)
+    const at = calls.findIndex(({ injected }) => injected)
+    if (run.status !== 0 || run.calls.filter(({ injected }) => injected).length !== 1 || at < 0) continue
+    return { failures: JSON.parse(run.output) as Failure[], hit: calls[at]!, at }
+  }
+  throw new Error(`${fault.error} never met call ${fault.count} of ${fault.name}`)
+}
+
+const skip = withoutStrace()
+
+test('a save of which a call fails costs nothing, and training goes on', { skip, timeout: 3_600_000 }, async (t) => {
+  const data = await tinyDataset(t)
+  const dir = join(t.testdirName, 'run')
+  const plain = await trace(script(data.dir, dir))
+  t.equal(plain.status, 0)
+  t.equal(plain.output.trim(), '[]')
+  const expected = await stateHash(dir)
+  const calls = secondSave(plain.calls, dir)
+  const kinds = [...new Set(calls.map(({ name }) => name))].sort()
+  t.same(kinds, ['fsync', 'mkdir', 'openat', 'rename', 'rmdir', 'symlink', 'unlink', 'write'])
+  // In the short form two calls of each kind, each with one of the errors.
+  const some = (kind: string) => {
+    const all = calls.filter(({ name }) => name === kind)
+    return kind === 'write' ? [all[30]!, all[50]!] : [all[0]!, all.at(-1)!]
+  }
+  const chosen = long ? calls : kinds.flatMap(some)
+  const met = new Set<number>()
+  let faults = 0
+  let failed = 0
+  for (const [index, { name, count }] of chosen.entries()) {
+    for (const error of long ? errors : [errors[index % errors.length]!]) {
+      const { failures, hit, at } = await failing({ name, count, error }, data.dir, dir)
+      const label = `${error} at ${name} of ${(hit.to ?? hit.path).slice(dir.length)}`
+      faults++
+      met.add(at)
+      t.ok(failures.length <= 1, `${label}: one save fails at most`)
+      for (const { step, message, details, latest, temporary } of failures) {
+        failed++
+        t.match({ step, details }, { step: 2, details: { errno: error } }, label)
+        t.ok(message.includes(dir) && details.path.startsWith(dir), `${label}: ${message}`)
+        // The new one may be in place: what failed is to force its name, or `best`, or to delete the old one.
+        const saved = latest === 'step_2'
+        if (saved) t.notOk(['write', 'mkdir'].includes(name), `${label}: saved`)
+        else {
+          t.ok(details.neededBytes! > 100_000 && message.includes(`${details.neededBytes} bytes`), `${label}: bytes`)
+          t.same(temporary, [], `${label}: nothing temporary is left`)
+        }
+        t.equal((await openCheckpoint(`${dir}-copy`)).trainer?.step, saved ? 2 : 1, `${label}: ${latest} loads`)
+      }
+      t.equal(await stateHash(dir), expected, `${label}: the run ends in the same state`)
+      t.same(temporaries(dir), [], `${label}: after the next save nothing temporary is left`)
+    }
+  }
+  t.ok(failed >= faults / 2, `${failed} of ${faults} faults ended a save`)
+  figure(t, 'disk-faults', { calls: calls.length, calls_failed: met.size, faults, failed_saves: failed, lost: 0 })
+})
+
+/** Makes a file system in memory at a folder; why it cannot, for `skip`. */
+function mountMemory(folder: string, mib: number): string | false {
+  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mib}m`, 'hrm-test', folder], { stdio: 'ignore' })
+  return status === 0 ? false : 'a file system in memory cannot be mounted here'
+}
+
+const disk = mkdtempSync(join(tmpdir(), 'hrm-disk-'))
+process.on('exit', () => {
+  spawnSync('umount', ['-l', disk], { stdio: 'ignore' })
+  rmSync(disk, { recursive: true, force: true })
+})
+
+test('a full disk keeps the old checkpoint, and training goes on', { skip: mountMemory(disk, 1) }, async (t) => {
+  const data = await tinyDataset(t)
+  const dir = join(disk, 'run')
+  const ballast = join(disk, 'ballast')
+  const fill = (left: number) => {
+    const { bavail, bsize } = statfsSync(disk)
+    writeFileSync(ballast, new Uint8Array(Math.max(0, bavail * bsize - left)))
+  }
+  await using model = await HRM.create({ ...tiny, hiddenSize: 4 })
+  const saves = 24
+  const saved: number[] = []
+  const failed: number[] = []
+  for await (const event of model.train(data, { ...options(dir), maxSteps: saves })) {
+    // What is done here is done before the run can go on, as nothing is waited for.
+    if (event.type === 'checkpoint') {
+      saved.push(event.step)
+      // From no space at all to nearly enough.
+      if (event.step % 3 === 1 && event.step < saves - 1) fill(8192 * (event.step - 1))
+    }
+    if (event.type !== 'save_error') continue
+    failed.push(event.step)
+    t.match(event.details, { errno: 'ENOSPC', path: join(dir, `step_${event.step}`) })
+    t.ok(event.message.includes(`${event.details['neededBytes'] as number} bytes`), event.message)
+    const latest = readlinkSync(join(dir, 'latest'))
+    t.equal(latest, `step_${saved.at(-1)}`)
+    t.same(temporaries(dir), [])
+    cpSync(join(dir, latest), join(t.testdirName, `copy${event.step}`), { recursive: true })
+    rmSync(ballast)
+  }
+  t.ok(failed.length >= 4, `the saves of steps ${failed.join(', ')} failed`)
+  t.equal(saved.length + failed.length, saves)
+  t.equal((await openCheckpoint(dir)).trainer?.step, saves)
+  for (const step of failed) await openCheckpoint(join(t.testdirName, `copy${step}`))
+  figure(t, 'disk-full', { disk_mib: 1, saves, failed_saves: failed.length, lost: 0 })
+  // Where the last save fails the run does, and where the model is saved, that.
+  fill(0)
+  const path = join(disk, 'saved')
+  const error = await rejection(model.save(path))
+  t.match(error, { code: 'ERR_HRM_IO', details: { errno: 'ENOSPC', path } })
+  const run = model.train(data, { ...options(dir), maxSteps: saves + 1, epochs: 100, resume: 'auto' })
+  t.match(await rejection(run.done()), { code: 'ERR_HRM_IO', details: { errno: 'ENOSPC' } })
+  t.equal((await openCheckpoint(dir)).trainer?.step, saves)
+  t.same([...temporaries(disk), ...temporaries(dir)], [])
+  rmSync(ballast)
+  await model.save(path)
+  t.same((await HRM.load(path).then((loaded) => loaded.config)).hiddenSize, 4)
+})
