@@ -39,9 +39,9 @@ enum Slot : int {
 
 /// A graph, with the shared memory that it refers to.
 struct CudaRecording : Recording {
-  explicit CudaRecording(std::shared_ptr<Device> device) : device(std::move(device)) {}
+  explicit CudaRecording(std::shared_ptr<Place> place) : place(std::move(place)) {}
 
-  const std::shared_ptr<Device> device;
+  const std::shared_ptr<Place> place;  // what the graph is of
   std::unique_ptr<Graph> graph;
   std::array<Piece, kSlots> slots;
 };
@@ -69,12 +69,14 @@ void check_sizes(const Shapes& shapes) {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(int index, Format format) : device_(std::make_shared<Device>(index)), format_(format) {}
+  CudaBackend(int index, Format format)
+      : place_(std::make_shared<Place>(index)), device_(&place_->device), format_(format) {}
 
   std::string describe() const override {
     return "cuda " + device_->info().name + (format_ == Format::bf16 ? ", bf16" : ", fp32");
   }
   DType real() const override { return DType::f32; }
+  int64_t bytes() const override { return place_->bytes; }
 
   // --- memory -------------------------------------------------------------------------------------------------
   Tensor allocate(DType dtype, size_t count) override {
@@ -390,12 +392,12 @@ class CudaBackend : public Backend {
   }
 
  private:
-  Piece memory(size_t bytes) { return std::make_shared<Memory>(device_, std::max<size_t>(bytes, 1)); }
+  Piece memory(size_t bytes) { return std::make_shared<Memory>(place_, std::max<size_t>(bytes, 1)); }
 
   /// Whether the body has yet to be issued once.
   bool first_use(std::unique_ptr<Recording>& recording) {
     if (recording) return false;
-    recording = std::make_unique<CudaRecording>(device_);
+    recording = std::make_unique<CudaRecording>(place_);
     return true;
   }
 
@@ -482,7 +484,8 @@ class CudaBackend : public Backend {
     return {rope_->as<float>(), rope_->as<float>() + positions * half};
   }
 
-  const std::shared_ptr<Device> device_;
+  const std::shared_ptr<Place> place_;
+  Device* const device_;
   const Format format_;
   std::array<Piece, kSlots> slots_;
   float norm_eps_ = 1e-5f;  // of the norms that are pending: that of the last block

@@ -1,6 +1,7 @@
 #pragma once
 // Device memory of the CUDA backend.
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -10,12 +11,24 @@
 
 namespace hrm::cuda {
 
+/// A device, and the bytes that are in use on it.
+struct Place {
+  explicit Place(int index) : device(index) {}
+  Device device;
+  std::atomic<int64_t> bytes = 0;
+};
+
 /// Zero-filled bytes on a device.
 class Memory {
  public:
-  Memory(std::shared_ptr<Device> device, size_t bytes)
-      : device_(std::move(device)), bytes_(bytes), address_(device_->allocate(bytes)) {}
-  ~Memory() { device_->release(address_); }
+  Memory(std::shared_ptr<Place> place, size_t bytes)
+      : place_(std::move(place)), bytes_(bytes), address_(place_->device.allocate(bytes)) {
+    place_->bytes += static_cast<int64_t>(bytes);
+  }
+  ~Memory() {
+    place_->device.release(address_);
+    place_->bytes -= static_cast<int64_t>(bytes_);
+  }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
@@ -26,7 +39,7 @@ class Memory {
   }
 
  private:
-  std::shared_ptr<Device> device_;
+  std::shared_ptr<Place> place_;
   size_t bytes_;
   void* address_;
 };

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -14,10 +15,16 @@ namespace hrm::cuda {
 namespace {
 
 constexpr int kOldestMajor = 8;                    // cp.async, bf16 mma
+constexpr int kFirstLoops = 12040;                 // driver whose graphs can loop
 constexpr size_t kSharedWithoutAsking = 48 << 10;  // bytes; more only by cudaFuncSetAttribute
 
 /// Its presence says that this build has code for a device.
 __global__ void probe() {}
+
+/// Tells a loop of a graph whether to go round again.   again: [1]
+__global__ void decide_again(cudaGraphConditionalHandle loop, const uint8_t* again) {
+  cudaGraphSetConditional(loop, *again != 0);
+}
 
 std::string describe(cudaError_t error) {
   return std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) + ")";
@@ -100,6 +107,7 @@ struct ExecutableGraph : Graph {
   explicit ExecutableGraph(cudaGraphExec_t executable) : executable(executable) {}
   ~ExecutableGraph() override { cudaGraphExecDestroy(executable); }
   const cudaGraphExec_t executable;
+  const uint8_t* again = nullptr;  // on the device, of a loop that the host has to run
 };
 
 }  // namespace
@@ -143,6 +151,15 @@ struct Device::State {
     if (cudaMemGetInfo(&free, &all) != cudaSuccess) cudaGetLastError();
     return Error("ERR_HRM_OUT_OF_MEMORY", "[" + std::string(op) + "] expected " + needed + " free on " + info.name +
                                               ", got " + std::to_string(free) + " bytes; use a smaller batch or model");
+  }
+
+  /// Ends the capture.
+  cudaGraph_t captured() {
+    enter("end_capture", true);
+    capturing = false;
+    cudaGraph_t graph = nullptr;
+    check("end_capture", cudaStreamEndCapture(stream, &graph));
+    return graph;
   }
 
   /// Loading code is not allowed in a capture unless it is relaxed for it.
@@ -250,13 +267,64 @@ void Device::begin_capture() {
 }
 
 std::unique_ptr<Graph> Device::end_capture() {
-  state_->enter("end_capture", true);
-  state_->capturing = false;
-  cudaGraph_t graph = nullptr;
-  state_->check("end_capture", cudaStreamEndCapture(state_->stream, &graph));
+  const cudaGraph_t graph = state_->captured();
   cudaGraphExec_t executable = nullptr;
   const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
+  state_->check("end_capture", error);
+  return std::make_unique<ExecutableGraph>(executable);
+}
+
+std::unique_ptr<Graph> Device::end_capture_loop(const uint8_t* again) {
+  int driver = 0;
+  state_->check("end_capture", cudaDriverGetVersion(&driver));
+  if (driver < kFirstLoops) {
+    auto graph = end_capture();
+    static_cast<ExecutableGraph&>(*graph).again = again;
+    return graph;
+  }
+  const cudaGraph_t body = state_->captured();
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t error = [&] {
+    const auto add = [](cudaGraph_t to, cudaGraphNodeParams& parameters, const cudaGraphNode_t* after) {
+      cudaGraphNode_t node = nullptr;
+#if CUDART_VERSION >= 13000
+      const cudaError_t status = cudaGraphAddNode(&node, to, after, nullptr, after ? 1 : 0, &parameters);
+#else
+      const cudaError_t status = cudaGraphAddNode(&node, to, after, after ? 1 : 0, &parameters);
+#endif
+      return std::pair{status, node};
+    };
+    if (const cudaError_t status = cudaGraphCreate(&graph, 0); status != cudaSuccess) return status;
+    cudaGraphConditionalHandle handle = 0;
+    if (const cudaError_t status = cudaGraphConditionalHandleCreate(&handle, graph, 1, cudaGraphCondAssignDefault);
+        status != cudaSuccess)
+      return status;
+    cudaGraphNodeParams loop = {};
+    loop.type = cudaGraphNodeTypeConditional;
+    loop.conditional.handle = handle;
+    loop.conditional.type = cudaGraphCondTypeWhile;
+    loop.conditional.size = 1;
+    if (const auto [status, node] = add(graph, loop, nullptr); status != cudaSuccess) return status;
+    const cudaGraph_t turn = loop.conditional.phGraph_out[0];
+    cudaGraphNodeParams all = {};
+    all.type = cudaGraphNodeTypeGraph;
+    all.graph.graph = body;
+    const auto [status, done] = add(turn, all, nullptr);
+    if (status != cudaSuccess) return status;
+    void* arguments[] = {&handle, &again};
+    cudaGraphNodeParams decision = {};
+    decision.type = cudaGraphNodeTypeKernel;
+    decision.kernel.func = reinterpret_cast<void*>(decide_again);
+    decision.kernel.gridDim = dim3(1);
+    decision.kernel.blockDim = dim3(1);
+    decision.kernel.kernelParams = arguments;
+    if (const auto [last, node] = add(turn, decision, &done); last != cudaSuccess) return last;
+    return cudaGraphInstantiate(&executable, graph, 0);
+  }();
+  cudaGraphDestroy(body);
+  if (graph) cudaGraphDestroy(graph);
   state_->check("end_capture", error);
   return std::make_unique<ExecutableGraph>(executable);
 }
@@ -272,7 +340,12 @@ void Device::abandon_capture() noexcept {
 
 void Device::replay(Graph& graph) {
   state_->enter("replay");
-  state_->check("replay", cudaGraphLaunch(static_cast<ExecutableGraph&>(graph).executable, state_->stream));
+  const auto& kept = static_cast<ExecutableGraph&>(graph);
+  uint8_t again = 0;
+  do {
+    state_->check("replay", cudaGraphLaunch(kept.executable, state_->stream));
+    if (kept.again) download(&again, kept.again, 1);
+  } while (again != 0);
 }
 
 void Device::launch_kernel(const Launch& launch, const void* kernel, void** arguments, const size_t*, size_t,
