@@ -52,11 +52,12 @@ KERNEL_TEST("loss: both kinds, with and without gradients and targets") {
         const std::vector<double> logit_values = doubles(logits), q_values = doubles(q),
                                   target_values = doubles(target);
         std::vector<double> expected(batch * kRowStats), expected_logits(batch * row), expected_q(batch * 2);
+        std::vector<double> scratch(static_cast<size_t>(size.V));
         for (size_t b = 0; b < batch; ++b)
           reference::row_loss(shapes, type, scale, &logit_values[b * row], &q_values[b * 2],
                               &labels[b * static_cast<size_t>(size.T)], training ? &target_values[b] : nullptr,
                               &expected[b * kRowStats], training ? &expected_logits[b * row] : nullptr,
-                              training ? &expected_q[b * 2] : nullptr);
+                              training ? &expected_q[b * 2] : nullptr, scratch.data());
         const std::vector<double> got = test.read(stats);
         double worst = 0;
         for (size_t i = 0; i < got.size(); ++i) {

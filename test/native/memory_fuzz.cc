@@ -108,7 +108,8 @@ bool check(Random& random, const Model& model, Carry& carry, int64_t rows) {
   std::vector<uint8_t> halted(static_cast<size_t>(rows));
   for (uint8_t& flag : halted) flag = static_cast<uint8_t>(random.below(2));
   carry.set_halted(halted);
-  carry.replace_halted(batch, rows);
+  carry.stage(batch);
+  carry.replace_halted(rows, true);
   std::vector<int32_t> keep;
   for (int32_t row = 0; row < rows; ++row)
     if (random.below(2) == 0) keep.push_back(row);
