@@ -67,14 +67,14 @@ test('a solve that stops early gives what single segments give, alone and among 
   t.same(result.segments, [4, 4, 4, 4, 4])
 })
 
-test('a training repeats bit for bit, also cut and resumed, and learns', async (t) => {
+test('a training repeats bit for bit, also cut and resumed, and begins as on the CPU', async (t) => {
   const { dir } = await tinyDataset(t)
   const result = await moduleOnHost<{ hashes: string[]; losses: number[] }>(`${prelude}
     const data = await Dataset.open(${JSON.stringify(dir)})
     const recipe = { globalBatchSize: 4, lr: 1e-3, puzzleEmbLr: 1e-2, lrWarmupSteps: 2, epochs: 40, ema: 0.9, seed: 3 }
     const losses = []
-    const train = async (name, maxSteps) => {
-      const model = await HRM.create({ ...sizes, seqLen: 5, numPuzzleIdentifiers: 3 }, { seed: 1 })
+    const train = async (name, maxSteps, device = 'auto') => {
+      const model = await HRM.create({ ...sizes, seqLen: 5, numPuzzleIdentifiers: 3 }, { seed: 1, device })
       const folder = ${JSON.stringify(t.testdirName)} + '/' + name
       const run = model.train(data, { ...recipe, maxSteps, checkpoint: { dir: folder }, resume: 'auto', logEvery: 1 })
       for await (const event of run) if (event.type === 'step') losses.push(event.loss)
@@ -85,10 +85,13 @@ test('a training repeats bit for bit, also cut and resumed, and learns', async (
     const again = await train('again', 12)
     await train('cut', 7)
     const resumed = await train('cut', 12)
+    await train('cpu', 3, 'cpu')
     console.log(JSON.stringify({ hashes: [whole, again, resumed], losses }))`)
   t.equal(new Set(result.hashes).size, 1)
   t.ok(result.losses.every((loss) => Number.isFinite(loss)))
-  t.ok(result.losses[11]! < result.losses[0]!)
+  const cpu = result.losses.slice(-3)
+  t.equal(result.losses.length, 3 * 12 + 3)
+  cpu.forEach((loss, i) => t.ok(Math.abs(result.losses[i]! / loss - 1) < 0.02, `${result.losses[i]} is near ${loss}`))
 })
 
 test('what does not fit a GPU is refused with what is needed and free, and smaller work goes on', async (t) => {
