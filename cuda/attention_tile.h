@@ -6,15 +6,17 @@
 // c[j][3] (mma.m16n8k16). As the left operand of a product over the strip's columns, the same lane has the same
 // numbers, packed in pairs: a[j / 2][j % 2 * 2 + {0, 1}] for the two rows.
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/primitives.h"
 
 namespace hrm::cuda {
 
-inline constexpr int kStrip = 16;  // rows
-inline constexpr int kChunk = 8;   // bf16 in 16 bytes, what copies and ldmatrix move
-inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+inline constexpr int kStrip = 16;                  // rows
+inline constexpr int kChunk = 8;                   // bf16 in 16 bytes, what copies and ldmatrix move
+inline constexpr size_t kSharedLimit = 99 * 1024;  // bytes of a block on compute capabilities 8.6, 8.9 and 12.0
+inline constexpr float kLog2E = 1.44269504f;
 
 struct alignas(16) Chunk {
   uint32_t words[kChunk / 2];
