@@ -31,10 +31,22 @@ struct HeadRows {
 /// Offset of chunk `chunk` of row `row` in a tile. The exclusive or puts the chunks of 8 neighbouring rows, which
 /// ldmatrix reads at once, into different banks: two rows of 32 share a line of all banks.
 template <int kWidth>
-__device__ __forceinline__ int tile_offset(int row, int chunk) {
+__host__ __device__ constexpr int tile_offset(int row, int chunk) {
   static_assert(kWidth == 32 || kWidth == 64 || kWidth == 128);
   return row * kWidth + (chunk ^ (kWidth == 32 ? row / 2 % 4 : row % 8)) * kChunk;
 }
+
+/// Whether a chunk of rows 0 … 7 fills the 32 banks of 4 bytes, each once; further rows repeat the pattern.
+template <int kWidth>
+constexpr bool spreads_over_banks() {
+  for (int chunk = 0; chunk < kWidth / kChunk; ++chunk) {
+    unsigned met = 0;  // bit i: banks 4 i … 4 i + 3
+    for (int row = 0; row < 8; ++row) met |= 1u << tile_offset<kWidth>(row, chunk) / kChunk % 8;
+    if (met != 0xff) return false;
+  }
+  return true;
+}
+static_assert(spreads_over_banks<32>() && spreads_over_banks<64>() && spreads_over_banks<128>());
 
 /// Begins to copy rows first … first + kRows - 1 into a tile, zeros for those from head.count on.
 template <int kWidth, int kRows, int kThreads>
