@@ -19,6 +19,11 @@ constexpr size_t kSharedWithoutAsking = 48 << 10;  // bytes; more only by cudaFu
 /// Its presence says that this build has code for a device.
 __global__ void probe() {}
 
+/// The last node of a loop's body.
+__global__ void go_on_if(cudaGraphConditionalHandle loop, const uint8_t* again) {
+  cudaGraphSetConditional(loop, *again != 0);
+}
+
 std::string describe(cudaError_t error) {
   return std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) + ")";
 }
@@ -102,6 +107,13 @@ struct ExecutableGraph : Graph {
   const cudaGraphExec_t executable;
 };
 
+struct OwnedGraph {
+  ~OwnedGraph() {
+    if (graph) cudaGraphDestroy(graph);
+  }
+  cudaGraph_t graph = nullptr;
+};
+
 }  // namespace
 
 DeviceList list_devices() { return visible_devices().list; }
@@ -143,6 +155,12 @@ struct Device::State {
     if (cudaMemGetInfo(&free, &all) != cudaSuccess) cudaGetLastError();
     return Error("ERR_HRM_OUT_OF_MEMORY", "[" + std::string(op) + "] expected " + needed + " free on " + info.name +
                                               ", got " + std::to_string(free) + " bytes; use a smaller batch or model");
+  }
+
+  std::unique_ptr<Graph> instantiate(const OwnedGraph& graph) {
+    cudaGraphExec_t executable = nullptr;
+    check("end_capture", cudaGraphInstantiate(&executable, graph.graph, 0));
+    return std::make_unique<ExecutableGraph>(executable);
   }
 
   /// Loading code is not allowed in a capture unless it is relaxed for it.
@@ -252,21 +270,47 @@ void Device::begin_capture() {
 std::unique_ptr<Graph> Device::end_capture() {
   state_->enter("end_capture", true);
   state_->capturing = false;
-  cudaGraph_t graph = nullptr;
-  state_->check("end_capture", cudaStreamEndCapture(state_->stream, &graph));
-  cudaGraphExec_t executable = nullptr;
-  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
-  state_->check("end_capture", error);
-  return std::make_unique<ExecutableGraph>(executable);
+  OwnedGraph graph;
+  state_->check("end_capture", cudaStreamEndCapture(state_->stream, &graph.graph));
+  return state_->instantiate(graph);
+}
+
+std::unique_ptr<Graph> Device::end_capture_loop(const uint8_t* again) {
+  state_->enter("end_capture", true);
+  state_->capturing = false;
+  OwnedGraph once, loop;
+  state_->check("end_capture", cudaStreamEndCapture(state_->stream, &once.graph));
+  state_->check("end_capture", cudaGraphCreate(&loop.graph, 0));
+  cudaGraphNodeParams while_node = {};
+  while_node.type = cudaGraphNodeTypeConditional;
+  while_node.conditional.type = cudaGraphCondTypeWhile;
+  while_node.conditional.size = 1;
+  cudaGraphConditionalHandle& handle = while_node.conditional.handle;
+  state_->check("end_capture", cudaGraphConditionalHandleCreate(&handle, loop.graph, 1, cudaGraphCondAssignDefault));
+  cudaGraphNode_t node;
+#if CUDART_VERSION >= 13000
+  state_->check("end_capture", cudaGraphAddNode(&node, loop.graph, nullptr, nullptr, 0, &while_node));
+#else
+  state_->check("end_capture", cudaGraphAddNode(&node, loop.graph, nullptr, 0, &while_node));
+#endif
+  const cudaGraph_t body = while_node.conditional.phGraph_out[0];
+  cudaGraphNode_t child;
+  state_->check("end_capture", cudaGraphAddChildGraphNode(&child, body, nullptr, 0, once.graph));
+  void* arguments[] = {&handle, &again};
+  cudaKernelNodeParams last = {};
+  last.func = reinterpret_cast<void*>(go_on_if);
+  last.gridDim = last.blockDim = dim3(1);
+  last.kernelParams = arguments;
+  state_->check("end_capture", cudaGraphAddKernelNode(&node, body, &child, 1, &last));
+  return state_->instantiate(loop);
 }
 
 void Device::abandon_capture() noexcept {
   if (!state_->capturing) return;
   state_->capturing = false;
   cudaSetDevice(state_->ordinal);
-  cudaGraph_t graph = nullptr;
-  if (cudaStreamEndCapture(state_->stream, &graph) == cudaSuccess && graph) cudaGraphDestroy(graph);
+  OwnedGraph dropped;
+  cudaStreamEndCapture(state_->stream, &dropped.graph);
   cudaGetLastError();
 }
 
