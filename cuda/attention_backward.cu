@@ -354,6 +354,7 @@ __global__ void attention_backward_keys_bf16(BackwardArguments a, int tiles) {
 
 template <int kHead, int kRows>
 void launch_whole(Device& device, const BlockSizes& sizes, const BackwardArguments& arguments) {
+  static_assert(whole_shared<kHead, kRows>() <= kSharedLimit);
   const Launch launch{.blocks_x = static_cast<unsigned>(sizes.batch * sizes.heads),
                       .threads = kRows / kStrip * 32,
                       .shared = whole_shared<kHead, kRows>()};
@@ -369,6 +370,7 @@ void backward_bf16(Device& device, const BlockSizes& sizes, const BackwardArgume
   if constexpr (whole_limit(kHead) == 128) {
     if (sizes.S <= 128) return launch_whole<kHead, 128>(device, sizes, arguments);
   }
+  static_assert(streamed_shared<kHead>() <= kSharedLimit);
   const int64_t tiles = (sizes.S + kTileRows - 1) / kTileRows;
   const Launch launch{.blocks_x = static_cast<unsigned>(sizes.batch * sizes.heads * tiles),
                       .threads = kStreamThreads,

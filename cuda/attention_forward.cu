@@ -40,8 +40,8 @@ __global__ void attention_forward_bf16(int S, int heads, int query_tiles, float 
   const int lane = threadIdx.x % 32, strip = static_cast<int>(threadIdx.x) / 32 * kStrip;
   const float scale2 = scale * kLog2E;  // exponentials are powers of 2
   float sum[kHead / 8][4] = {};
-  float maximum[2] = {-INFINITY, -INFINITY},
-        exponentials[2] = {};  // of rows lane / 4 and + 8; the sum this lane's share
+  float maximum[2] = {-INFINITY, -INFINITY};  // of rows lane / 4 and + 8
+  float exponentials[2] = {};                 // their sum, this lane's share
 
   for (int first_key = 0, stage = 0; first_key < S; first_key += kKeys, stage ^= 1) {
     if constexpr (kStreamed) {
@@ -121,6 +121,7 @@ __global__ void attention_forward_bf16(int S, int heads, int query_tiles, float 
 
 template <int kHead, int kWarps, int kKeys, bool kStreamed>
 void launch_bf16(Device& device, const BlockSizes& sizes, const void* qkv, void* out, float* log_sums) {
+  static_assert(forward_shared<kHead, kWarps, kKeys, kStreamed>() <= kSharedLimit);
   const int64_t tiles = kStreamed ? (sizes.S + kStrip * kWarps - 1) / (kStrip * kWarps) : 1;
   const Launch launch{.blocks_x = static_cast<unsigned>(sizes.batch * sizes.heads * tiles),
                       .threads = 32 * kWarps,

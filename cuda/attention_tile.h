@@ -6,15 +6,17 @@
 // c[j][3] (mma.m16n8k16). As the left operand of a product over the strip's columns, the same lane has the same
 // numbers, packed in pairs: a[j / 2][j % 2 * 2 + {0, 1}] for the two rows.
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/primitives.h"
 
 namespace hrm::cuda {
 
-inline constexpr int kStrip = 16;  // rows
-inline constexpr int kChunk = 8;   // bf16 in 16 bytes, what copies and ldmatrix move
-inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+inline constexpr int kStrip = 16;                  // rows
+inline constexpr int kChunk = 8;                   // bf16 in 16 bytes, what copies and ldmatrix move
+inline constexpr size_t kSharedLimit = 99 * 1024;  // bytes of a block on compute capabilities 8.6, 8.9 and 12.0
+inline constexpr float kLog2E = 1.44269504f;
 
 struct alignas(16) Chunk {
   uint32_t words[kChunk / 2];
@@ -29,10 +31,22 @@ struct HeadRows {
 /// Offset of chunk `chunk` of row `row` in a tile. The exclusive or puts the chunks of 8 neighbouring rows, which
 /// ldmatrix reads at once, into different banks: two rows of 32 share a line of all banks.
 template <int kWidth>
-__device__ __forceinline__ int tile_offset(int row, int chunk) {
+__host__ __device__ constexpr int tile_offset(int row, int chunk) {
   static_assert(kWidth == 32 || kWidth == 64 || kWidth == 128);
   return row * kWidth + (chunk ^ (kWidth == 32 ? row / 2 % 4 : row % 8)) * kChunk;
 }
+
+/// Whether a chunk of rows 0 … 7 fills the 32 banks of 4 bytes, each once; further rows repeat the pattern.
+template <int kWidth>
+constexpr bool spreads_over_banks() {
+  for (int chunk = 0; chunk < kWidth / kChunk; ++chunk) {
+    unsigned met = 0;  // bit i: banks 4 i … 4 i + 3
+    for (int row = 0; row < 8; ++row) met |= 1u << tile_offset<kWidth>(row, chunk) / kChunk % 8;
+    if (met != 0xff) return false;
+  }
+  return true;
+}
+static_assert(spreads_over_banks<32>() && spreads_over_banks<64>() && spreads_over_banks<128>());
 
 /// Begins to copy rows first … first + kRows - 1 into a tile, zeros for those from head.count on.
 template <int kWidth, int kRows, int kThreads>

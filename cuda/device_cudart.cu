@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <string>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -21,8 +20,8 @@ constexpr size_t kSharedWithoutAsking = 48 << 10;  // bytes; more only by cudaFu
 /// Its presence says that this build has code for a device.
 __global__ void probe() {}
 
-/// Tells a loop of a graph whether to go round again.   again: [1]
-__global__ void decide_again(cudaGraphConditionalHandle loop, const uint8_t* again) {
+/// The last node of a loop's body.
+__global__ void go_on_if(cudaGraphConditionalHandle loop, const uint8_t* again) {
   cudaGraphSetConditional(loop, *again != 0);
 }
 
@@ -110,6 +109,13 @@ struct ExecutableGraph : Graph {
   const uint8_t* again = nullptr;  // on the device, of a loop that the host has to run
 };
 
+struct OwnedGraph {
+  ~OwnedGraph() {
+    if (graph) cudaGraphDestroy(graph);
+  }
+  cudaGraph_t graph = nullptr;
+};
+
 }  // namespace
 
 DeviceList list_devices() { return visible_devices().list; }
@@ -153,13 +159,10 @@ struct Device::State {
                                               ", got " + std::to_string(free) + " bytes; use a smaller batch or model");
   }
 
-  /// Ends the capture.
-  cudaGraph_t captured() {
-    enter("end_capture", true);
-    capturing = false;
-    cudaGraph_t graph = nullptr;
-    check("end_capture", cudaStreamEndCapture(stream, &graph));
-    return graph;
+  std::unique_ptr<Graph> instantiate(const OwnedGraph& graph) {
+    cudaGraphExec_t executable = nullptr;
+    check("end_capture", cudaGraphInstantiate(&executable, graph.graph, 0));
+    return std::make_unique<ExecutableGraph>(executable);
   }
 
   /// Loading code is not allowed in a capture unless it is relaxed for it.
@@ -267,12 +270,11 @@ void Device::begin_capture() {
 }
 
 std::unique_ptr<Graph> Device::end_capture() {
-  const cudaGraph_t graph = state_->captured();
-  cudaGraphExec_t executable = nullptr;
-  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
-  state_->check("end_capture", error);
-  return std::make_unique<ExecutableGraph>(executable);
+  state_->enter("end_capture", true);
+  state_->capturing = false;
+  OwnedGraph graph;
+  state_->check("end_capture", cudaStreamEndCapture(state_->stream, &graph.graph));
+  return state_->instantiate(graph);
 }
 
 std::unique_ptr<Graph> Device::end_capture_loop(const uint8_t* again) {
@@ -283,58 +285,41 @@ std::unique_ptr<Graph> Device::end_capture_loop(const uint8_t* again) {
     static_cast<ExecutableGraph&>(*graph).again = again;
     return graph;
   }
-  const cudaGraph_t body = state_->captured();
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  const cudaError_t error = [&] {
-    const auto add = [](cudaGraph_t to, cudaGraphNodeParams& parameters, const cudaGraphNode_t* after) {
-      cudaGraphNode_t node = nullptr;
+  state_->enter("end_capture", true);
+  state_->capturing = false;
+  OwnedGraph once, loop;
+  state_->check("end_capture", cudaStreamEndCapture(state_->stream, &once.graph));
+  state_->check("end_capture", cudaGraphCreate(&loop.graph, 0));
+  cudaGraphNodeParams while_node = {};
+  while_node.type = cudaGraphNodeTypeConditional;
+  while_node.conditional.type = cudaGraphCondTypeWhile;
+  while_node.conditional.size = 1;
+  cudaGraphConditionalHandle& handle = while_node.conditional.handle;
+  state_->check("end_capture", cudaGraphConditionalHandleCreate(&handle, loop.graph, 1, cudaGraphCondAssignDefault));
+  cudaGraphNode_t node;
 #if CUDART_VERSION >= 13000
-      const cudaError_t status = cudaGraphAddNode(&node, to, after, nullptr, after ? 1 : 0, &parameters);
+  state_->check("end_capture", cudaGraphAddNode(&node, loop.graph, nullptr, nullptr, 0, &while_node));
 #else
-      const cudaError_t status = cudaGraphAddNode(&node, to, after, after ? 1 : 0, &parameters);
+  state_->check("end_capture", cudaGraphAddNode(&node, loop.graph, nullptr, 0, &while_node));
 #endif
-      return std::pair{status, node};
-    };
-    if (const cudaError_t status = cudaGraphCreate(&graph, 0); status != cudaSuccess) return status;
-    cudaGraphConditionalHandle handle = 0;
-    if (const cudaError_t status = cudaGraphConditionalHandleCreate(&handle, graph, 1, cudaGraphCondAssignDefault);
-        status != cudaSuccess)
-      return status;
-    cudaGraphNodeParams loop = {};
-    loop.type = cudaGraphNodeTypeConditional;
-    loop.conditional.handle = handle;
-    loop.conditional.type = cudaGraphCondTypeWhile;
-    loop.conditional.size = 1;
-    if (const auto [status, node] = add(graph, loop, nullptr); status != cudaSuccess) return status;
-    const cudaGraph_t turn = loop.conditional.phGraph_out[0];
-    cudaGraphNodeParams all = {};
-    all.type = cudaGraphNodeTypeGraph;
-    all.graph.graph = body;
-    const auto [status, done] = add(turn, all, nullptr);
-    if (status != cudaSuccess) return status;
-    void* arguments[] = {&handle, &again};
-    cudaGraphNodeParams decision = {};
-    decision.type = cudaGraphNodeTypeKernel;
-    decision.kernel.func = reinterpret_cast<void*>(decide_again);
-    decision.kernel.gridDim = dim3(1);
-    decision.kernel.blockDim = dim3(1);
-    decision.kernel.kernelParams = arguments;
-    if (const auto [last, node] = add(turn, decision, &done); last != cudaSuccess) return last;
-    return cudaGraphInstantiate(&executable, graph, 0);
-  }();
-  cudaGraphDestroy(body);
-  if (graph) cudaGraphDestroy(graph);
-  state_->check("end_capture", error);
-  return std::make_unique<ExecutableGraph>(executable);
+  const cudaGraph_t body = while_node.conditional.phGraph_out[0];
+  cudaGraphNode_t child;
+  state_->check("end_capture", cudaGraphAddChildGraphNode(&child, body, nullptr, 0, once.graph));
+  void* arguments[] = {&handle, &again};
+  cudaKernelNodeParams last = {};
+  last.func = reinterpret_cast<void*>(go_on_if);
+  last.gridDim = last.blockDim = dim3(1);
+  last.kernelParams = arguments;
+  state_->check("end_capture", cudaGraphAddKernelNode(&node, body, &child, 1, &last));
+  return state_->instantiate(loop);
 }
 
 void Device::abandon_capture() noexcept {
   if (!state_->capturing) return;
   state_->capturing = false;
   cudaSetDevice(state_->ordinal);
-  cudaGraph_t graph = nullptr;
-  if (cudaStreamEndCapture(state_->stream, &graph) == cudaSuccess && graph) cudaGraphDestroy(graph);
+  OwnedGraph dropped;
+  cudaStreamEndCapture(state_->stream, &dropped.graph);
   cudaGetLastError();
 }
 

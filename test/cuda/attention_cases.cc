@@ -258,9 +258,10 @@ KERNEL_TEST("attention_forward: every way to split it, at odd sizes") {
   }
 }
 
-KERNEL_TEST("attention_forward: large scores and long sequences") {
+KERNEL_TEST("attention_forward: large scores, eight heads and long sequences") {
   for (const Format format : {Format::bf16, Format::f32}) {
     check_forward(test, {format, 1, 82, 1, 64}, 8);
+    check_forward(test, {format, 1, 82, 8, 64}, 1);
     check_forward(test, {format, 1, 321, 1, 64}, 4);
     check_forward(test, {format, 1, 1040, 1, 32}, 1);
   }
@@ -274,6 +275,7 @@ KERNEL_TEST("attention_backward: every way to split it, at odd sizes") {
       check_backward(test, {format, 2, 131, 2, head_size}, true);
       check_backward(test, {format, 1, 81, 2, head_size}, false);
     }
+    check_backward(test, {format, 1, 82, 8, 64}, true);
     check_backward(test, {format, 1, 321, 1, 64}, true);
   }
 }
