@@ -30,7 +30,10 @@ void SimdBackend::run_stages(const Shapes& shapes, int64_t batch, const Stages& 
   const int64_t S = shapes.S(), NH = shapes.NH, rows = batch * S;
   const int64_t share = (batch + threads_ - 1) / threads_;  // sequences of the thread with most
   const int64_t rounds = std::max<int64_t>(1, (rows / threads_ + kTaskRows / 2) / kTaskRows);
-  const bool whole_sequences = batch * 10 >= share * threads_ * 9;
+  // Heads that do not fill their last vector are read together with what lies behind them, for the last row of a
+  // sequence the first of the next: nobody may write that meanwhile.
+  const bool whole_vectors = shapes.HS() % (kernels_.panel / 2) == 0;
+  const bool whole_sequences = whole_vectors && batch * 10 >= share * threads_ * 9;
   const int64_t tasks = std::min(whole_sequences ? batch : rows, rounds * threads_);
   const int64_t own_rows = whole_sequences ? (batch + tasks - 1) / tasks * S : 0;
   for (Slot& slot : slots_) stages.prepare(slot, own_rows);
