@@ -110,7 +110,7 @@ test('whatever C++ throws at an entry point arrives as a JavaScript error', { sk
       t.equal(await failureOf(call), undefined, `${name} works afterwards`)
     }
   }
-  t.strictSame(wrong, [])
+  t.strictSame(wrong.slice(0, 20), [])
   figure(t, 'exceptions', { 'entry points': points.length, ...planted, 'not arrived': wrong.length })
 })
 
@@ -138,25 +138,26 @@ test('what a task of the compute pool throws arrives as a JavaScript error', { s
   }
   t.ok(tasks > 10, `${tasks} tasks in a run`)
   t.ok(planted > 3)
-  t.strictSame(wrong, [])
+  t.strictSame(wrong.slice(0, 20), [])
   figure(t, 'pool-exceptions', { 'tasks of a run': tasks, planted, 'not arrived': wrong.length })
 })
 
 test('of several failed tasks the first one is told of, whichever thread ran it', { skip }, (t) => {
   const { faults } = loadFaultyAddon()
+  const wrong: string[] = []
   for (let round = 0; round < (long ? 20_000 : 500); round++) {
     const first = round % 300
     const failing = Int32Array.of(299, 300 - (300 - first) / 2, first, 299)
     const threads = 1 + (round % 4)
     try {
       faults.throwInPool(threads, 300, failing)
-      t.fail('nothing was thrown')
+      wrong.push(`${first} with ${threads} threads: nothing`)
     } catch (error) {
-      if ((error as Error).message !== String(first)) t.fail(`${first} with ${threads} threads: ${String(error)}`)
+      if ((error as Error).message !== String(first)) wrong.push(`${first} with ${threads} threads: ${String(error)}`)
     }
   }
-  faults.throwInPool(4, 300, new Int32Array())
-  t.pass('and the next job runs')
+  t.strictSame(wrong.slice(0, 20), [])
+  t.doesNotThrow(() => faults.throwInPool(4, 300, new Int32Array()), 'and the next job runs')
   t.end()
 })
 
