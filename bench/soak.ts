@@ -187,6 +187,7 @@ async function soak(folder: string, samples: Sample[]): Promise<void> {
 const folder = mkdtempSync(join(tmpdir(), 'hrm-soak-'))
 const samples: Sample[] = []
 const date = new Date().toISOString().slice(0, 10)
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
 let failure: unknown
 try {
   await soak(folder, samples)
@@ -210,7 +211,7 @@ const passed = failure === undefined && growthMb !== null && growthMb <= maxGrow
 const total = (key: keyof Work) => samples.reduce((sum, line) => sum + line[key], 0)
 const result = {
   date,
-  commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
+  commit,
   cpu: cpus()[0]?.model.trim() ?? 'unknown',
   node: process.version,
   minutes,

@@ -5,7 +5,7 @@
 
 namespace hrm::binding {
 
-static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   return guarded(env, [&] {
     env.SetInstanceData(new AddonData(env));
     export_engine(env, exports);
@@ -15,7 +15,5 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
     return exports;
   });
 }
-
-NODE_API_MODULE(hrm, initialise)
 
 }  // namespace hrm::binding

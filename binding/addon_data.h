@@ -1,6 +1,7 @@
 #pragma once
 #include <napi.h>
 
+#include <list>
 #include <memory>
 #include <set>
 
@@ -15,12 +16,15 @@ struct AddonData {
   explicit AddonData(Napi::Env env) : completions(Completions::create(env)) {}
 
   std::shared_ptr<Completions> completions;
-  std::multiset<std::shared_ptr<EngineHandle>> busy;  // once per pending promise, which keeps its engine alive
+  std::list<std::shared_ptr<EngineHandle>> busy;  // once per pending promise, which keeps its engine alive
   Napi::FunctionReference session_class;
   std::set<std::shared_ptr<FileLock>> locks;  // held until released or the environment ends
 
   static AddonData& of(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }
 };
+
+/// Makes the addon's exports.
+Napi::Object initialise(Napi::Env env, Napi::Object exports);
 
 // What each file adds to the addon's exports.
 void export_engine(Napi::Env env, Napi::Object exports);

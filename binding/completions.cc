@@ -40,8 +40,8 @@ void Completions::close() {
 Napi::Promise Completions::run(Napi::Env env, EngineThread& thread, Work work, std::function<void()> settled) {
   auto deferred = Napi::Promise::Deferred::New(env);
   // std::function wants copyable captures, hence a shared task; the engine thread and this loop never touch it at once.
-  const auto task = std::make_shared<std::unique_ptr<Task>>(new Task{deferred, std::move(work), std::move(settled)});
-  if (pending_++ == 0) napi_ref_threadsafe_function(env, function_);
+  std::unique_ptr<Task> made(new Task{deferred, std::move(work), std::move(settled)});
+  const auto task = std::make_shared<std::unique_ptr<Task>>(std::move(made));
   thread.post([self = shared_from_this(), task] {
     if (!self->open()) return;
     try {
@@ -52,6 +52,7 @@ Napi::Promise Completions::run(Napi::Env env, EngineThread& thread, Work work, s
     (*task)->work = {};
     self->deliver(std::move(*task));
   });
+  if (pending_++ == 0) napi_ref_threadsafe_function(env, function_);
   return deferred.Promise();
 }
 
@@ -81,7 +82,7 @@ void Completions::settle(napi_env env, napi_value, void* context, void* data) {
       task->deferred.Reject(to_error(env, task->failure));
     else
       task->deferred.Resolve(value);
-  } catch (const std::exception&) {
+  } catch (...) {
   }
 }
 

@@ -26,6 +26,18 @@ Napi::Value copy_to_js(Napi::Env env, const std::vector<T>& values) {
   return array;
 }
 
+/// napi_create_error, napi_create_range_error. The code may be null.
+using MakeError = decltype(&napi_create_error);
+
+/// Takes no memory but JavaScript's: there may be none.
+Napi::Value error_of(napi_env env, MakeError make, const char* code, const char* message) {
+  napi_value code_text = nullptr, text = nullptr, error = nullptr;
+  if (code) napi_create_string_utf8(env, code, NAPI_AUTO_LENGTH, &code_text);
+  napi_create_string_utf8(env, message, NAPI_AUTO_LENGTH, &text);
+  make(env, code_text, text, &error);
+  return {env, error};
+}
+
 }  // namespace
 
 Napi::Value to_error(Napi::Env env, const std::exception_ptr& failure) {
@@ -34,16 +46,15 @@ Napi::Value to_error(Napi::Env env, const std::exception_ptr& failure) {
   } catch (const Napi::Error& error) {
     return error.Value();
   } catch (const Error& error) {
-    if (error.code() == kArgumentCode) return coded<Napi::RangeError>(env, error.code(), error.what()).Value();
-    return coded<Napi::Error>(env, error.code(), error.what()).Value();
+    const MakeError make = error.code() == kArgumentCode ? napi_create_range_error : napi_create_error;
+    return error_of(env, make, error.code().c_str(), error.what());
   } catch (const std::bad_alloc&) {
-    return coded<Napi::Error>(env, "ERR_HRM_OUT_OF_MEMORY",
-                              "[allocate] expected enough memory, got none; use a smaller batch or model")
-        .Value();
+    return error_of(env, napi_create_error, "ERR_HRM_OUT_OF_MEMORY",
+                    "[allocate] expected enough memory, got none; use a smaller batch or model");
   } catch (const std::exception& error) {
-    return Napi::Error::New(env, error.what()).Value();
+    return error_of(env, napi_create_error, nullptr, error.what());
   } catch (...) {
-    return Napi::Error::New(env, "an exception that is no std::exception was thrown").Value();
+    return error_of(env, napi_create_error, nullptr, "an exception that is no std::exception was thrown");
   }
 }
 

@@ -164,8 +164,8 @@ Napi::Value EngineObject::read(const Napi::CallbackInfo& info) {
 Napi::Value EngineObject::write(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
     const std::string name = Argument("write", info, 0, "name").text();
-    const Values values = read_values(Argument("write", info, 1, "values"));
-    return handle_->run("write", [state = handle_->state(), name, values] {
+    Values values = read_values(Argument("write", info, 1, "values"));
+    return handle_->run("write", [state = handle_->state(), name, values = std::move(values)] {
       state->write(name, values);
       return nothing();
     });

@@ -1,12 +1,15 @@
 #include "binding/engine_handle.h"
 
 #include "binding/addon_data.h"
+#include "binding/convert.h"
 #include "core/error.h"
 
 namespace hrm::binding {
 
 EngineHandle::EngineHandle(Napi::Env env, const ModelConfig& config, const BackendOptions& options)
-    : env_(env), state_(std::make_shared<EngineState>(config, options)) {
+    : env_(env),
+      state_(std::make_shared<EngineState>(config, options)),
+      release_(EngineThread::prepare([state = state_] { state->release(); })) {
   report_bytes(state_->bytes());
 }
 
@@ -14,20 +17,31 @@ EngineHandle::~EngineHandle() { report_bytes(0); }
 
 Napi::Promise EngineHandle::run(const char* operation, Work work) {
   throw_if_disposed(operation);
-  AddonData& addon = AddonData::of(env_);
-  const Napi::Promise promise = addon.completions->run(env_, thread_, std::move(work), [this] {
-    if (!disposed_) report_bytes(state_->bytes());
-    auto& busy = AddonData::of(env_).busy;
-    busy.erase(busy.find(shared_from_this()));
-  });
-  addon.busy.insert(shared_from_this());
-  return promise;
+  auto& busy = AddonData::of(env_).busy;
+  const auto self = busy.insert(busy.end(), shared_from_this());
+  try {
+    return AddonData::of(env_).completions->run(env_, thread_, std::move(work), [this, self] {
+      if (!disposed_) report_bytes(state_->bytes());
+      AddonData::of(env_).busy.erase(self);
+    });
+  } catch (...) {
+    busy.erase(self);
+    throw;
+  }
 }
 
-void EngineHandle::dispose() {
+void EngineHandle::report_later() noexcept {
+  try {
+    run("report", nothing);
+  } catch (...) {
+    // Disposed of, or no memory: then the next piece of work reports.
+  }
+}
+
+void EngineHandle::dispose() noexcept {
   if (disposed_) return;
   disposed_ = true;
-  thread_.post([state = state_] { state->release(); });
+  thread_.post(std::move(release_));
   thread_.close();
   report_bytes(0);
 }

@@ -19,10 +19,12 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   const std::shared_ptr<EngineState>& state() const { return state_; }
   /// Queues work for the thread. Work captures the state, never the handle. Throws ERR_HRM_DISPOSED after dispose().
   Napi::Promise run(const char* operation, Work work);
-  /// Queues work that nobody waits for; none after dispose().
-  void post(EngineThread::Job job) { thread_.post(std::move(job)); }
+  /// Queues a job that nobody waits for; none after dispose().
+  void post(EngineThread::PreparedJob job) noexcept { thread_.post(std::move(job)); }
+  /// Tells V8 what is held once the jobs queued so far are done, as run() does.
+  void report_later() noexcept;
   /// Frees everything once queued work is done. Idempotent.
-  void dispose();
+  void dispose() noexcept;
   void throw_if_disposed(const char* operation) const;
 
  private:
@@ -31,6 +33,7 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   const Napi::Env env_;
   const std::shared_ptr<EngineState> state_;
   EngineThread thread_;
+  EngineThread::PreparedJob release_;  // what dispose() posts
   bool disposed_ = false;
   int64_t reported_bytes_ = 0;  // external memory that V8 was told of, so that it collects dropped engines in time
 };

@@ -74,15 +74,16 @@ std::vector<TensorInfo> EngineState::trainer_infos() const {
   return trainer_infos_;
 }
 
-void EngineState::update_directory() {
-  std::vector<NamedTensor> state, trace;
-  if (trainer_) {
-    state = trainer_->state_tensors();
-    trace = trainer_->trace_tensors();
+void EngineState::set_trainer(std::unique_ptr<Trainer> trainer) {
+  std::vector<TensorInfo> state, trace;
+  if (trainer) {
+    state = infos(trainer->state_tensors());
+    trace = infos(trainer->trace_tensors());
   }
+  trainer_ = std::move(trainer);
   const std::lock_guard lock(directory_mutex_);
-  trainer_infos_ = infos(state);
-  trace_infos_ = infos(trace);
+  trainer_infos_.swap(state);
+  trace_infos_.swap(trace);
 }
 
 std::vector<NamedTensor> EngineState::tensors() const {
@@ -101,13 +102,7 @@ Trainer& EngineState::trainer() const {
 
 void EngineState::start_training(const TrainConfig& config, int64_t step) {
   if (trainer_) throw Error("ERR_HRM_BUSY", "[startTraining] expected no training, got a running one; end it first");
-  trainer_ = std::make_unique<Trainer>(*model_, config, step);
-  update_directory();
-}
-
-void EngineState::end_training() {
-  trainer_.reset();
-  update_directory();
+  set_trainer(std::make_unique<Trainer>(*model_, config, step));
 }
 
 StepResult EngineState::train_step(const Batch& batch, const std::optional<Draws>& draws) {
@@ -130,7 +125,7 @@ std::shared_ptr<SessionState> EngineState::open_session(int64_t capacity) {
   return state;
 }
 
-void EngineState::close_session(SessionState& state) {
+void EngineState::close_session(SessionState& state) noexcept {
   state.session.reset();
   state.model.reset();
 }
@@ -172,19 +167,17 @@ void EngineState::check_indices(const std::string& name, const std::vector<int32
                                           " and " + std::to_string(end - 1) + ", got " + std::to_string(value));
 }
 
-void EngineState::release() {
+void EngineState::release() noexcept {
   for (const auto& weak : sessions_)
     if (const auto open = weak.lock()) {
       open->session.reset();
       open->model.reset();
     }
-  trainer_.reset();
+  set_trainer(nullptr);
   model_.reset();
   std::shared_ptr<Backend> backend;  // freed without the lock
   const std::lock_guard lock(directory_mutex_);
   backend.swap(backend_);
-  trainer_infos_.clear();
-  trace_infos_.clear();
 }
 
 void EngineState::start_stages() {

@@ -51,15 +51,15 @@ class EngineState {
 
   void initialise(uint64_t seed) { model_->initialise(seed); }
   void start_training(const TrainConfig& config, int64_t step);
-  void end_training();
+  void end_training() { set_trainer(nullptr); }
   StepResult train_step(const Batch& batch, const std::optional<Draws>& draws);
   void swap_ema();
   std::shared_ptr<SessionState> open_session(int64_t capacity);
-  void close_session(SessionState& state);
+  void close_session(SessionState& state) noexcept;
   Values read(const std::string& name) const;
   void write(const std::string& name, const Values& values);
   /// Frees everything; nothing may be called after it.
-  void release();
+  void release() noexcept;
 
   void start_stages();
   std::vector<std::pair<std::string, Values>> take_stages();
@@ -72,7 +72,8 @@ class EngineState {
   Trainer& trainer() const;
   std::vector<NamedTensor> tensors() const;
   void check_indices(const std::string& name, const std::vector<int32_t>& values) const;
-  void update_directory();
+  /// Null ends the training.
+  void set_trainer(std::unique_ptr<Trainer> trainer);
 
   std::shared_ptr<Backend> backend_;  // directory_mutex_ guards it against release()
   std::shared_ptr<Model> model_;

@@ -1,31 +1,42 @@
 #include "binding/engine_thread.h"
 
+#include <string>
+#include <system_error>
 #include <thread>
+
+#include "core/error.h"
 
 namespace hrm::binding {
 
-EngineThread::EngineThread() { std::thread(run, queue_).detach(); }
+EngineThread::EngineThread() {
+  try {
+    std::thread(run, queue_).detach();
+  } catch (const std::system_error& error) {
+    throw Error("ERR_HRM_OUT_OF_MEMORY", std::string("[create] expected one more thread, got: ") + error.what() +
+                                             "; dispose of models that are done with");
+  }
+}
 
 void EngineThread::run(const std::shared_ptr<Queue>& queue) {
   for (;;) {
     std::unique_lock lock(queue->mutex);
     queue->changed.wait(lock, [&] { return queue->closed || !queue->jobs.empty(); });
     if (queue->jobs.empty()) return;
-    const Job job = std::move(queue->jobs.front());
-    queue->jobs.pop_front();
+    PreparedJob next;
+    next.splice(next.begin(), queue->jobs, queue->jobs.begin());
     lock.unlock();
-    job();
+    next.front()();
   }
 }
 
-void EngineThread::post(Job job) {
+void EngineThread::post(PreparedJob job) noexcept {
   const std::lock_guard lock(queue_->mutex);
   if (queue_->closed) return;
-  queue_->jobs.push_back(std::move(job));
+  queue_->jobs.splice(queue_->jobs.end(), job);
   queue_->changed.notify_one();
 }
 
-void EngineThread::close() {
+void EngineThread::close() noexcept {
   const std::lock_guard lock(queue_->mutex);
   queue_->closed = true;
   queue_->changed.notify_one();

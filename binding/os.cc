@@ -61,12 +61,12 @@ static Napi::Value lock_file(const Napi::CallbackInfo& info) {
   return guarded(env, [&]() -> Napi::Value {
     const std::shared_ptr<FileLock> lock = FileLock::try_acquire(Argument("lockFile", info, 0, "path").text());
     if (!lock) return env.Undefined();
-    AddonData::of(env).locks.insert(lock);
     Napi::Object handle = Napi::Object::New(env);
     const auto release = [weak = std::weak_ptr(lock)](const Napi::CallbackInfo& call) {
       if (const auto held = weak.lock()) AddonData::of(call.Env()).locks.erase(held);
     };
     handle.Set("release", Napi::Function::New(env, release, "release"));
+    AddonData::of(env).locks.insert(lock);
     return handle;
   });
 }

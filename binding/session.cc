@@ -12,19 +12,29 @@ namespace hrm::binding {
 constexpr int64_t kMaxRows = 1 << 20;
 
 SessionObject::SessionObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SessionObject>(info) {
-  const Argument parts("Session", info, 0, "the argument");
-  if (!info[0].IsExternal()) parts.wrong_kind("what openSession() passes; call that");
-  parts_ = std::move(*info[0].As<Napi::External<Parts>>().Data());
+  guarded(info.Env(), [&] {
+    const Argument parts("Session", info, 0, "the argument");
+    if (!info[0].IsExternal()) parts.wrong_kind("what openSession() passes; call that");
+    parts_ = std::move(*info[0].As<Napi::External<Parts>>().Data());
+  });
 }
 
 Napi::Value SessionObject::make(Napi::Env env, Parts parts) {
+  parts.closing = EngineThread::prepare(
+      [engine = parts.engine->state(), session = parts.state] { engine->close_session(*session); });
   return AddonData::of(env).session_class.New({Napi::External<Parts>::New(env, &parts)});
 }
 
-void SessionObject::close() {
+void SessionObject::close(const Napi::CallbackInfo&) {
+  const std::shared_ptr<EngineHandle> engine = parts_.engine;
+  close();
+  if (engine) engine->report_later();
+}
+
+void SessionObject::close() noexcept {
   if (closed_ || !parts_.engine) return;
   closed_ = true;
-  parts_.engine->post([engine = parts_.engine->state(), session = parts_.state] { engine->close_session(*session); });
+  parts_.engine->post(std::move(parts_.closing));
   parts_ = {};
 }
 

@@ -14,6 +14,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
   struct Parts {
     std::shared_ptr<EngineHandle> engine;
     std::shared_ptr<SessionState> state;
+    EngineThread::PreparedJob closing = {};  // what close() posts
   };
   static Napi::Value make(Napi::Env env, Parts parts);
   explicit SessionObject(const Napi::CallbackInfo& info);
@@ -23,8 +24,8 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
   friend void export_session(Napi::Env env);
   Napi::Value segment(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
-  void close(const Napi::CallbackInfo&) { close(); }
-  void close();
+  void close(const Napi::CallbackInfo&);
+  void close() noexcept;
   void throw_if_closed(const char* operation) const;
 
   Parts parts_;

@@ -44,15 +44,16 @@ MappedFile::~MappedFile() {
 }
 
 std::unique_ptr<FileLock> FileLock::try_acquire(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor < 0) fail("lock", path);
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return std::unique_ptr<FileLock>(new FileLock(descriptor));
-  const bool held = errno == EWOULDBLOCK;
-  ::close(descriptor);
-  if (!held) fail("lock", path);
+  std::unique_ptr<FileLock> lock(new FileLock);
+  lock->descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (lock->descriptor_ < 0) fail("lock", path);
+  if (::flock(lock->descriptor_, LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) fail("lock", path);
   return nullptr;
 }
 
-FileLock::~FileLock() { ::close(descriptor_); }
+FileLock::~FileLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 }  // namespace hrm

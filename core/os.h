@@ -31,8 +31,8 @@ class FileLock {
   FileLock& operator=(const FileLock&) = delete;
 
  private:
-  explicit FileLock(int descriptor) : descriptor_(descriptor) {}
-  int descriptor_;
+  FileLock() = default;
+  int descriptor_ = -1;
 };
 
 }  // namespace hrm

@@ -87,8 +87,8 @@ SegmentResult Session::segment(const SegmentRequest& request) {
       throw Error("ERR_HRM_ARGUMENT",
                   "[segment] expected slot " + std::to_string(b) + " to be reset, as it was not in use; got reset = 0");
 
+  rows_ = 0;  // should this segment fail, every slot starts afresh
   if (request.keep) carry_.compact(*request.keep);
-  rows_ = n;
   carry_.stage(request.batch);
   carry_.set_halted(request.reset);
   if (!request.noise.empty() || request.residual || looping) {
@@ -116,6 +116,7 @@ SegmentResult Session::segment(const SegmentRequest& request) {
     });
   }
 
+  rows_ = n;
   SegmentResult result;
   result.tokens.resize(rows * static_cast<size_t>(s.T));
   backend_.download(predictions_, result.tokens.data(), 0, result.tokens.size());

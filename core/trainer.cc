@@ -26,6 +26,7 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
       step_(step),
       act_(model.config().halt_max_segments > 1),
       bootstraps_(act_ && !model.config().halt_only),
+      all_halted_(static_cast<size_t>(batch_), 1),
       carry_(model, config.batch_size, true),
       tape_(model.make_tape(rows_)) {
   const Shapes& s = model_.shapes();
@@ -102,6 +103,16 @@ Trainer::Trainer(Model& model, const TrainConfig& config, int64_t step)
 StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) {
   check_batch(model_, batch, batch_, true);
   ++step_;
+  try {
+    return staged_step(batch, draws);
+  } catch (...) {
+    --step_;
+    carry_.set_halted(all_halted_);
+    throw;
+  }
+}
+
+StepResult Trainer::staged_step(const Batch& batch, const std::optional<Draws>& draws) {
   stage(batch, draws);
   backend_.record(draws ? drawn_step_ : explored_step_, [&] {
     const ModelConfig& config = model_.config();
@@ -120,7 +131,7 @@ StepResult Trainer::step(const Batch& batch, const std::optional<Draws>& draws) 
     update();
   });
   StepResult result = summarise();
-  if (!result.non_finite.empty()) carry_.set_halted(std::vector<uint8_t>(static_cast<size_t>(batch_), 1));
+  if (!result.non_finite.empty()) carry_.set_halted(all_halted_);
   return result;
 }
 

@@ -39,6 +39,7 @@ class Trainer {
  public:
   Trainer(Model& model, const TrainConfig& config, int64_t step);
 
+  /// Where it throws, the step does not count and every slot restarts; the update is applied or not.
   StepResult step(const Batch& batch, const std::optional<Draws>& draws);
 
   const TrainConfig& config() const { return config_; }
@@ -76,6 +77,7 @@ class Trainer {
     Tensor logits, q, target, min_steps, row_stats, grad_puzzle_rows;
   };
 
+  StepResult staged_step(const Batch& batch, const std::optional<Draws>& draws);
   StepResult summarise() const;
   std::string find_non_finite(const StepResult& result, const std::vector<double>& sums) const;
 
@@ -87,6 +89,7 @@ class Trainer {
   bool bootstraps_;              // q_continue has a target, from a segment of its own
 
   // Of the whole batch, B.
+  const std::vector<uint8_t> all_halted_;  // [B] of 1
   Carry carry_;
   Tensor q_, logits_;          // [B, 2], [B, T, V]
   Tensor target_, min_steps_;  // [B] real, [B] i32

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <fstream>
 #include <string>
-#include <system_error>
 #include <thread>
+#include <utility>
 
 #if defined(__linux__)
 #include <dlfcn.h>
@@ -85,8 +85,8 @@ void ThreadPool::prepare(int threads) {
 #endif
   try {
     for (; workers_ < threads - 1; ++workers_) std::thread([this] { worker(); }).detach();
-  } catch (const std::system_error&) {
-    // No more threads to be had: those there are take over the missing ones' tasks.
+  } catch (const std::exception&) {
+    // No more threads, or no memory for one: those there are take over the missing ones' tasks.
   }
 }
 
@@ -108,13 +108,23 @@ void ThreadPool::run_shared(int threads, int64_t tasks, Task task, const void* c
   // All tasks are taken. Closing the job keeps late workers out; those inside still finish theirs.
   epoch_.fetch_add(1);
   for (uint32_t inside; (inside = inside_.load()) != 0;) wait_while(inside_, inside);
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::work(int slot) {
+// A task that throws does not stop the others: only so is the failure of the first one always known.
+void ThreadPool::work(int slot) noexcept {
   for (int i = 0; i < slots_; ++i) {
     Share& share = shares_[(slot + i) % slots_];
-    for (int64_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
-      task_(context_, task, slot);
+    for (int64_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+      try {
+        task_(context_, task, slot);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(failing_);
+        if (failure_ && failed_task_ < task) continue;
+        failure_ = std::current_exception();
+        failed_task_ = task;
+      }
+    }
   }
 }
 

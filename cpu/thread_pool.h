@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <type_traits>
@@ -18,8 +19,9 @@ class ThreadPool {
   static ThreadPool& shared();
 
   /// Calls body(task, slot) once for each task in [0, tasks), on at most `threads` threads, the caller among them.
-  /// Calls that run at the same time have different slots in [0, threads). Tasks must not throw and not call run().
+  /// Calls that run at the same time have different slots in [0, threads). Tasks must not call run().
   /// Several threads may call run() at once; they take turns.
+  /// Of what tasks throw, the caller gets that of the first task in order, once no thread works on the job any more.
   template <typename Body>
   void run(int threads, int64_t tasks, const Body& body) {
     if (threads <= 1 || tasks <= 1) {
@@ -43,7 +45,7 @@ class ThreadPool {
   ThreadPool() = default;
   void run_shared(int threads, int64_t tasks, Task task, const void* context);
   void prepare(int threads);
-  void work(int slot);
+  void work(int slot) noexcept;
   void worker();
 
   std::mutex turn_;  // held by the caller whose job runs
@@ -54,6 +56,11 @@ class ThreadPool {
   int slots_ = 0;
   int capacity_ = 0;  // shares allocated
   std::unique_ptr<Share[]> shares_;
+
+  // What the first of the tasks that failed has thrown. In turns; the caller reads it when all workers are outside.
+  std::mutex failing_;
+  int64_t failed_task_ = 0;
+  std::exception_ptr failure_;
 
   std::atomic<uint32_t> epoch_{0};   // odd while a job is open; raised at its start and its end
   std::atomic<int> next_slot_{0};    // next slot to hand out

@@ -53,7 +53,9 @@ export function rangeError(message: string): ArgumentError<RangeError> {
 /** Turns an error of the native addon, which carries only a code, into the class that users see. */
 export function fromNative(error: unknown): unknown {
   if (!(error instanceof Error)) return error
-  const code = (error as { code?: unknown }).code
+  // node-addon-api says nothing but the name of what its own code threw.
+  const outOfMemory = error.message === 'std::bad_alloc'
+  const code = outOfMemory ? 'ERR_HRM_OUT_OF_MEMORY' : (error as { code?: unknown }).code
   if (typeof code !== 'string' || !(code in errorCodes) || error instanceof HRMError) return error
   if (code === 'ERR_HRM_ARGUMENT') return error
   const details = (error as { details?: Record<string, unknown> }).details ?? {}

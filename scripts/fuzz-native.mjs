@@ -10,6 +10,7 @@ const [iterations = '10000000', seed = '0'] = process.argv.slice(2)
 const sources = [
   'test/native/memory_fuzz.cc',
   ...['carry', 'config', 'initialiser', 'model', 'os', 'parameters', 'real_values'].map((name) => `core/${name}.cc`),
+  'cpu/memory.cc',
   'cpu/reference/reference_backend.cc',
 ]
 const sanitizers = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g']

@@ -133,8 +133,8 @@ const mutants = [
   {
     name: 'loss: not divided by the labelled tokens',
     file: 'cpu/reference/losses.h',
-    from: 'T(scale / divisor * grad[v])',
-    to: 'T(scale * grad[v])',
+    from: 'T(scale / divisor * scratch[v])',
+    to: 'T(scale * scratch[v])',
   },
   {
     name: 'q loss: sign of the target',
@@ -216,14 +216,16 @@ async function buildBase(base) {
   const native = ['gradient_check', 'finite_differences', 'fixture', 'report'].map((name) => `test/native/${name}.cc`)
   await cp(join(repository, 'core'), join(base, 'core'), { recursive: true })
   await cp(join(repository, 'cpu/reference'), join(base, 'cpu/reference'), { recursive: true })
-  await cp(join(repository, 'cpu/storage.h'), join(base, 'cpu/storage.h'))
+  for (const name of ['storage.h', 'memory.h', 'memory.cc'])
+    await cp(join(repository, 'cpu', name), join(base, 'cpu', name))
   await cp(join(repository, 'test/native'), join(base, 'test/native'), { recursive: true })
   await writeFile(join(base, 'driver.cc'), driver)
   // backend_select.cc is the only file of core that names other backends.
   const core = (await readdir(join(base, 'core'))).filter(
     (name) => name.endsWith('.cc') && name !== 'backend_select.cc',
   )
-  const sources = ['driver.cc', 'cpu/reference/reference_backend.cc', ...core.map((name) => `core/${name}`), ...native]
+  const cpu = ['cpu/memory.cc', 'cpu/reference/reference_backend.cc']
+  const sources = ['driver.cc', ...cpu, ...core.map((name) => `core/${name}`), ...native]
   const objects = new Map(sources.map((source) => [source, join(base, source.replaceAll('/', '_') + '.o')]))
   await mapParallel(sources, (source) => compile(join(base, source), objects.get(source), [base]))
   return objects

@@ -105,11 +105,12 @@ void SimdBackend::block_backward(const BlockParams& params, int64_t batch, const
   const Rows grad_output = grad_output_.reserve(rows, D), grad_middle = grad_middle_.reserve(rows, D);
   const Rows hidden = hidden_.reserve(rows, F), grad_gate_up = grad_gate_up_.reserve(rows, 2 * F);
   const Rows grad_qkv = grad_qkv_.reserve(rows, 3 * D);
-  run_stages(shapes, batch,
-             BackwardStages{kernels_, params, rope_table(params), packed_.transposed(weights.qkv, 3 * D, D),
-                            packed_.transposed(weights.o, D, D), packed_.transposed(weights.gate_up, 2 * F, D),
-                            packed_.transposed(weights.down, D, F), kept, Rows{data_of<float>(grad), D, 0}, grad_output,
-                            hidden, grad_gate_up, grad_middle, context_.reserve(rows, D), grad_qkv, nullptr});
+  run_stages(
+      shapes, batch,
+      BackwardStages{kernels_, params, rope_table(params), packed_.transposed(weights.qkv, 3 * D, D),
+                     packed_.transposed(weights.o, D, D), packed_.transposed(weights.gate_up, 2 * F, D),
+                     packed_.transposed(weights.down, D, F), kept, Rows{data_of<float>(grad), D, 0}, grad_output,
+                     hidden, grad_gate_up, grad_middle, reserve_shared(context_, shapes, batch, D), grad_qkv, nullptr});
 
   struct Weight {
     int64_t out, in;

@@ -117,10 +117,10 @@ std::unique_ptr<BlockTape> SimdBackend::make_tape(const BlockParams& params, int
 void SimdBackend::block_forward(const BlockParams& params, int64_t batch, const BlockWeights& weights, const Tensor& x,
                                 BlockTape* tape) {
   const Shapes& shapes = params.shapes;
-  const int64_t rows = batch * shapes.S(), D = shapes.D, F = shapes.F;
+  const int64_t D = shapes.D, F = shapes.F;
   auto* kept = static_cast<Tape*>(tape);
-  const Rows qkv = kept ? kept->qkv.view() : qkv_.reserve(rows, 3 * D);
-  const Rows context = kept ? kept->context.view() : context_.reserve(rows, D);
+  const Rows qkv = kept ? kept->qkv.view() : reserve_shared(qkv_, shapes, batch, 3 * D);
+  const Rows context = kept ? kept->context.view() : reserve_shared(context_, shapes, batch, D);
   run_stages(
       shapes, batch,
       ForwardStages{kernels_, params, rope_table(params), packed_.forward(weights.qkv, 3 * D, D),

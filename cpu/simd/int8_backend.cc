@@ -117,12 +117,13 @@ const float* Int8Backend::gate_up_panels_of(const Tensor& weight, int64_t inner,
 void Int8Backend::block_forward(const BlockParams& params, int64_t batch, const BlockWeights& weights, const Tensor& x,
                                 BlockTape*) {
   const Shapes& shapes = params.shapes;
-  const int64_t rows = batch * shapes.S(), D = shapes.D, F = shapes.F;
+  const int64_t D = shapes.D, F = shapes.F;
   run_stages(shapes, batch,
              Int8ForwardStages{kernels_, int8_kernels_, params, rope_table(params), panels_of(weights.qkv, 3 * D, D),
                                panels_of(weights.o, D, D), gate_up_panels_of(weights.gate_up, F, D),
-                               panels_of(weights.down, D, F), Rows{data_of<float>(x), D, 0}, qkv_.reserve(rows, 3 * D),
-                               context_.reserve(rows, D), nullptr});
+                               panels_of(weights.down, D, F), Rows{data_of<float>(x), D, 0},
+                               reserve_shared(qkv_, shapes, batch, 3 * D), reserve_shared(context_, shapes, batch, D),
+                               nullptr});
 }
 
 }  // namespace hrm::simd

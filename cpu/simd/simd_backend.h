@@ -85,6 +85,14 @@ class SimdBackend : public ReferenceBackend<float> {
     Buffer<double> loss_grad;  // [V]
   };
 
+  /// How the sequences of a batch are spread over threads (block_stages.h).
+  struct Spread {
+    int64_t tasks;
+    int64_t own_rows;  // most rows of a task that keeps its sequences' activations to itself; 0: threads meet
+  };
+  Spread spread_of(const Shapes& shapes, int64_t batch) const;
+  Rows reserve_shared(Matrix& matrix, const Shapes& shapes, int64_t batch, int64_t width) const;
+
   /// Runs the three stages of a block (block_stages.h).
   template <typename Stages>
   void run_stages(const Shapes& shapes, int64_t batch, const Stages& stages);

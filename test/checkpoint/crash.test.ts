@@ -11,9 +11,9 @@ import { Journal, stateDigest, writeState } from './crash-states.js'
 import { trace, withoutStrace } from './system-calls.js'
 
 const skip = withoutStrace()
-const least = long ? 2000 : 100
+const least = long ? 800 : 100
 
-test('after a power failure the old or the new checkpoint loads', { skip, timeout: 600_000 }, async (t) => {
+test('after a power failure the old or the new checkpoint loads', { skip, timeout: 3_600_000 }, async (t) => {
   const data = await tinyDataset(t)
   const disk = join(t.testdirName, 'disk')
   mkdirSync(disk)

@@ -6,7 +6,7 @@ import { recipe, tiny, tinyDataset } from '../facade/fixtures.js'
 import { checkOrder, trace, withoutStrace } from './system-calls.js'
 
 const skip = withoutStrace()
-const timeout = 600_000
+const timeout = 3_600_000
 
 /** Written and deleted in place, by design. */
 const logAndLock = /\/(metrics\.jsonl|run\.lock)$/

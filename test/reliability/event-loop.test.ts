@@ -23,9 +23,9 @@ test('timers and files go on while a model works, nearly as beside threads that 
     'event-loop',
     Object.fromEntries(
       lags.flatMap(({ phase, p99Ms, maxMs, readFileMs }) => [
-        [`${phase}: p99 lag ms`, p99Ms.toFixed(2)],
-        [`${phase}: max lag ms`, maxMs.toFixed(1)],
-        [`${phase}: readFile ms`, readFileMs.toFixed(3)],
+        [`${phase} p99 lag ms`, p99Ms.toFixed(2)],
+        [`${phase} max lag ms`, maxMs.toFixed(1)],
+        [`${phase} readFile ms`, readFileMs.toFixed(3)],
       ]),
     ),
   )

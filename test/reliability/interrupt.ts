@@ -13,6 +13,8 @@ export interface Interrupted {
   stderr: string
   /** What stdout held when the last signal was sent. */
   stdoutBefore: string
+  /** From its start to the first line of stdout, and 0 without one: what the same process takes on this machine now. */
+  startMs: number
   /** From the last signal to the end of the process, less the time for which this process was held up, too. */
   endMs: number
 }
@@ -48,6 +50,9 @@ export async function interrupt(
   const lost = setTimeout(() => child.kill('SIGKILL'), LOST_MS)
   let sentAt = performance.now()
   let stdoutBefore = ''
+  let startMs = 0
+  const begin = performance.now()
+  child.stdout.once('data', () => (startMs = performance.now() - begin))
   let heldUpMs = 0
   const send = (signal: Signal) => {
     stdoutBefore = output.stdout
@@ -77,5 +82,5 @@ export async function interrupt(
   clearTimeout(lost)
   child.stdin.destroy()
   await closed
-  return { code, signal, stdoutBefore, endMs, ...output }
+  return { code, signal, stdoutBefore, startMs, endMs, ...output }
 }

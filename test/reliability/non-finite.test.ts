@@ -12,7 +12,7 @@ import { train } from '#dist/trainer.js'
 import { batchOf, config, options, trainOptions } from '../binding/small-engine.js'
 import { npy } from '../data/fixtures.js'
 import { recipe, rejection, tiny, tinyDataset } from '../facade/fixtures.js'
-import { learnedHash, type Place, places, plant } from './faults.js'
+import { learnedHash, type Place, places, plant } from './planted-values.js'
 import { figure, long } from './figures.js'
 
 const below = (bound: number) => Math.floor(Math.random() * bound)

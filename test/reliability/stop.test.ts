@@ -12,6 +12,10 @@ import { exitCodes, interrupt, type Interrupted, type Signal } from './interrupt
 /** What an end may take besides the step in progress. */
 const GRACE_MS = 2000
 
+/** The start of hrm train takes half of it on an idle machine; where it takes longer, so may the end. */
+const START_MS = 500
+const graceMs = ({ startMs }: Interrupted) => GRACE_MS * Math.max(1, startMs / START_MS)
+
 const below = (bound: number) => Math.floor(Math.random() * bound)
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
@@ -53,6 +57,7 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
   const moments = { start: 0, step: 0, evaluation: 0, save: 0 }
   const endsMs: number[] = []
   let longestStepMs = 0
+  let inTime = 0
   let lost = 0
   let inexact = 0
   let run = 0
@@ -78,7 +83,12 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
       longestStepMs = Math.max(longestStepMs, stepMs)
       endsMs.push(ended.endMs)
       moments[momentAfter(before)]++
-      t.ok(ended.endMs < stepMs + GRACE_MS, `${what}: ended after ${ended.endMs} ms, a step takes ${stepMs}`)
+      const limitMs = stepMs + graceMs(ended)
+      t.ok(
+        ended.endMs < limitMs,
+        `${what}: ended after ${ended.endMs} ms, a step takes ${stepMs}, start ${ended.startMs}`,
+      )
+      inTime += ended.endMs < stepMs + GRACE_MS ? 1 : 0
       t.ok(endedBy(ended, signal), `${what}: code ${ended.code}, ${ended.signal}, ${ended.stderr}`)
       if (all.length === 0) continue
       const result = all.at(-1)!
@@ -100,6 +110,7 @@ t.test('a training interrupted at any moment saves, ends soon and resumes exactl
   if (long) for (const [name, count] of Object.entries(moments)) t.ok(count > 0, `${count} signals during: ${name}`)
   figure(t, 'stop', {
     signals: endsMs.length,
+    'ended within a step and 2 s': inTime,
     'before the first event': moments.start,
     'in a step': moments.step,
     'in an evaluation': moments.evaluation,
@@ -133,7 +144,7 @@ t.test('a second signal ends a training at once, in the middle of a step', async
       ['start'],
       'the step was not waited for',
     )
-    t.ok(ended.endMs < GRACE_MS, `${ended.endMs} ms`)
+    t.ok(ended.endMs < graceMs(ended), `${ended.endMs} ms`)
     endsMs.push(ended.endMs)
   }
   figure(t, 'second-sigint', {
@@ -169,7 +180,7 @@ t.test('eval, solve, data and bench end soon as well', async (t) => {
           send(signal)
         })
         t.ok(endedBy(ended, signal), `${name}: code ${ended.code}, ${ended.signal}, ${ended.stderr}`)
-        t.ok(ended.endMs < GRACE_MS, `${name} ended ${ended.endMs} ms after ${signal}`)
+        t.ok(ended.endMs < graceMs(ended), `${name} ended ${ended.endMs} ms after ${signal}`)
         slowest = Math.max(slowest, ended.endMs)
         code = ended.code
       }
