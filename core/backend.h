@@ -262,7 +262,8 @@ class Backend {
   /// sums[index] <- sum of squares of `tensor` in double, in a fixed order. Non-finite elements make it non-finite.
   ///   sums: f64
   virtual void sum_squares(const Tensor& tensor, const Tensor& sums, size_t index) = 0;
-  /// hyper[kApply] <- 1 where every element of both is finite, else 0.   sums, row_stats: f64
+  /// hyper[kApply] <- 1 where every element of both is finite as real(), in which the optimisers square, else 0.
+  ///   sums, row_stats: f64
   virtual void guard(const Tensor& sums, const Tensor& row_stats, const Tensor& hyper) = 0;
   /// weight <- (1 - lr*wd)*weight, then the AdamATan2 step; m, v updated.   all [n] real; hyper: [kHyperCount] f64
   virtual void adam_atan2(const AdamParams& params, const Tensor& hyper, const Tensor& weight, const Tensor& grad,

@@ -252,8 +252,12 @@ StepResult Trainer::summarise() const {
 }
 
 std::string Trainer::find_non_finite(const StepResult& result, const std::vector<double>& sums) const {
-  const double puzzle_sum = grad_puzzle_rows_ ? sums.back() : 0;
-  if (std::isfinite(result.loss) && std::isfinite(result.grad_norm) && std::isfinite(puzzle_sum)) return {};
+  double apply = 0;
+  backend_.download(hyper_, &apply, kApply, 1);
+  if (apply != 0) return {};
+  const auto finite = [&](double value) {
+    return backend_.real() == DType::f64 ? std::isfinite(value) : std::isfinite(static_cast<float>(value));
+  };
   // A bad weight explains everything that follows from it, so weights are searched first; only now, as it costs a pass.
   const Tensor sum = backend_.allocate(DType::f64, 1);
   for (const NamedTensor& weight : model_.tensors()) {
@@ -262,9 +266,9 @@ std::string Trainer::find_non_finite(const StepResult& result, const std::vector
     backend_.download(sum, &value, 0, 1);
     if (!std::isfinite(value)) return weight.name;
   }
-  if (!std::isfinite(result.loss)) return "loss";
+  if (!finite(result.loss)) return "loss";
   for (size_t i = 0; i < grad_list_.size(); ++i)
-    if (!std::isfinite(sums[i])) return "grad." + grad_list_[i].name;
+    if (!finite(sums[i])) return "grad." + grad_list_[i].name;
   return "grad.inner.puzzle_emb.local_weights";
 }
 

@@ -106,8 +106,8 @@ static_assert(kSumBlocks == kBlockThreads);
 __global__ void check_finite(int64_t sums, const double* sum_values, int64_t stats, const double* stat_values,
                              double* hyper) {
   int bad = 0;
-  for (int64_t i = threadIdx.x; i < sums; i += blockDim.x) bad += !(fabs(sum_values[i]) <= DBL_MAX);
-  for (int64_t i = threadIdx.x; i < stats; i += blockDim.x) bad += !(fabs(stat_values[i]) <= DBL_MAX);
+  for (int64_t i = threadIdx.x; i < sums; i += blockDim.x) bad += !(fabs(sum_values[i]) <= FLT_MAX);
+  for (int64_t i = threadIdx.x; i < stats; i += blockDim.x) bad += !(fabs(stat_values[i]) <= FLT_MAX);
   bad = block_sum(bad, shared_memory<int>());
   if (threadIdx.x == 0) hyper[kApply] = bad == 0 ? 1 : 0;
 }

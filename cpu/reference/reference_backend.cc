@@ -252,7 +252,7 @@ template <typename T>
 void ReferenceBackend<T>::guard(const Tensor& sums, const Tensor& row_stats, const Tensor& hyper) {
   const auto finite = [](const Tensor& tensor) {
     return std::all_of(data_of<double>(tensor), data_of<double>(tensor) + tensor->count,
-                       [](double value) { return std::isfinite(value); });
+                       [](double value) { return std::isfinite(static_cast<T>(value)); });
   };
   data_of<double>(hyper)[kApply] = finite(sums) && finite(row_stats) ? 1 : 0;
 }

@@ -323,3 +323,22 @@ test('training and evaluating on ignored labels alone reports nulls, never NaN',
     }
   }
 })
+
+test('a gradient whose square is no float is not applied, as the moments could not hold it', async (t) => {
+  for (const isa of ['', 'reference']) {
+    const engine = new native.Engine(config, { ...options, isa })
+    await engine.init(1)
+    await engine.startTraining(trainOptions(8), 0)
+    const head = (await engine.read('inner.lm_head.weight')) as Float32Array
+    await engine.write(
+      'inner.lm_head.weight',
+      head.map((_, i) => 1e22 * Math.sin(i)),
+    )
+    const before = await learnedHash(engine)
+    const { nonFinite, gradNorm } = await engine.trainStep(batchOf(8))
+    t.ok(Number.isFinite(gradNorm) && gradNorm > 1.9e19, `a gradient of ${gradNorm}`)
+    t.match(nonFinite, /^grad\./)
+    t.equal(await learnedHash(engine), before)
+    engine.dispose()
+  }
+})
