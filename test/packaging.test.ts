@@ -52,10 +52,11 @@ test('the tarball holds what running and compiling need, and nothing of the test
     }),
   ) as [{ files: { path: string }[] }]
   const paths = packed.files.map(({ path }) => path)
-  const tracked = ['binding', 'core', 'cpu'].flatMap((folder) =>
+  const onCpu = join('cuda', 'host') // for tests alone
+  const tracked = ['binding', 'core', 'cpu', 'cuda'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .map((name) => join(folder, name))
-      .filter((path) => statSync(join(root, path)).isFile()),
+      .filter((path) => statSync(join(root, path)).isFile() && !path.startsWith(onCpu)),
   )
   const needed = [...tracked, 'CMakeLists.txt', 'LICENSE', 'README.md', 'CHANGELOG.md', 'scripts/install.cjs']
   needed.push('dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'presets/tiny.json')
@@ -64,7 +65,7 @@ test('the tarball holds what running and compiling need, and nothing of the test
     [],
   )
   t.strictSame(
-    paths.filter((path) => /^(test|bench|build|lib|docs|node_modules)\//.test(path)),
+    paths.filter((path) => /^(test|bench|build|lib|docs|node_modules|cuda\/host)\//.test(path)),
     [],
   )
   t.end()
