@@ -1,7 +1,5 @@
 #include "core/backend_select.h"
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cuda/cuda_backend.h"
@@ -50,7 +48,9 @@ CpuFeatures cpu_features() {
 }
 
 double measure_gpu_peak_gflops(const std::string& device, Precision precision, double milliseconds) {
-  return cuda_peak_gflops(std::max(gpu_index(device), 0), precision, milliseconds);
+  const int index = gpu_index(device);
+  if (index < 0) throw Error("ERR_HRM_ARGUMENT", "[peak] expected cuda or cuda:N, got " + device + "; name a GPU");
+  return cuda_peak_gflops(index, precision, milliseconds);
 }
 
 double measure_peak_gflops(const std::string& isa, int threads, double milliseconds) {

@@ -184,7 +184,7 @@ struct Device::State {
 Device::Device(int index) {
   const Visible visible = visible_devices();
   const auto refuse = [&](const std::string& why) {
-    return Error("ERR_HRM_NO_DEVICE", "[device] expected GPU " + std::to_string(index) + ", but " + why);
+    return Error("ERR_HRM_NO_DEVICE", "[device] expected cuda:" + std::to_string(index) + ", but " + why);
   };
   if (visible.ordinals.empty()) throw refuse(visible.list.reason);
   if (index < 0 || static_cast<size_t>(index) >= visible.ordinals.size())

@@ -13,7 +13,7 @@ CudaInfo cuda_info() { return {.devices = {}, .reason = kReason}; }
 namespace {
 
 [[noreturn]] void no_device(int index) {
-  throw Error("ERR_HRM_NO_DEVICE", "[cuda] expected GPU " + std::to_string(index) + ", but " + kReason +
+  throw Error("ERR_HRM_NO_DEVICE", "[device] expected cuda:" + std::to_string(index) + ", but " + kReason +
                                        "; compile one with a CUDA toolkit >= 12.4 installed, or use device 'cpu'");
 }
 

@@ -118,9 +118,9 @@ struct Device::State {
 Device::Device(int index) {
   const DeviceList list = list_devices();
   if (index < 0 || static_cast<size_t>(index) >= list.devices.size())
-    throw Error("ERR_HRM_NO_DEVICE", "[device] expected a CUDA device of index 0 … " +
-                                         std::to_string(static_cast<int>(list.devices.size()) - 1) + ", got " +
-                                         std::to_string(index) + (list.reason.empty() ? "" : ": " + list.reason));
+    throw Error("ERR_HRM_NO_DEVICE",
+                "[device] expected one of cuda:0 … cuda:" + std::to_string(static_cast<int>(list.devices.size()) - 1) +
+                    ", got " + std::to_string(index) + (list.reason.empty() ? "" : ": " + list.reason));
   state_ = std::make_unique<State>();
 }
 

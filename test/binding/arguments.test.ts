@@ -60,7 +60,10 @@ test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else h
     trainStep: () => [batchOf(2), draws],
     openSession: () => [1],
   }
-  const sessionLists: Record<string, () => unknown[]> = { segment: () => [request], read: () => ['last.q_logits'] }
+  // After a segment that failed there is nothing to keep.
+  let segments = 0
+  const anySegment = () => (segments++ % 2 === 0 ? { ...request, keep: undefined } : request)
+  const sessionLists: Record<string, () => unknown[]> = { segment: () => [anySegment()], read: () => ['last.q_logits'] }
   const debugLists: Record<string, () => unknown[]> = {
     startStages: () => [engine],
     takeStages: () => [engine],
@@ -72,9 +75,10 @@ test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else h
     ],
     timeStep: () => [engine, 'block_forward', 1, 1],
     peakFlops: () => [1, '', 1],
+    gpuPeakFlops: () => ['cuda:0', 'bf16', 1],
   }
   /** Seldom: it ends what others need, or takes long. */
-  const seldom = new Set(['dispose', 'close', 'endTraining', 'timeStep', 'peakFlops'])
+  const seldom = new Set(['dispose', 'close', 'endTraining', 'timeStep', 'peakFlops', 'gpuPeakFlops'])
   const entry = (
     name: string,
     call: Callable['call'],
@@ -109,11 +113,16 @@ test('wrong arguments raise coded TypeErrors and RangeErrors, and nothing else h
       entry(`debug.${name}`, debug[name as keyof typeof debug] as Callable['call'], undefined, debugLists[name]),
     ),
     entry('cpuInfo', native.cpuInfo as Callable['call'], undefined),
+    entry('gpuInfo', native.gpuInfo as Callable['call'], undefined),
     entry('mapFile', native.mapFile as Callable['call'], undefined, () => ['lock']),
     entry('lockFile', native.lockFile as Callable['call'], undefined, () => ['lock']),
     entry('lock.release', lock.release as Callable['call'], undefined),
   ]
-  t.strictSame(members(native), ['Engine', 'cpuInfo', 'mapFile', 'lockFile', 'debug'], 'every export is called')
+  t.strictSame(
+    members(native),
+    ['Engine', 'cpuInfo', 'gpuInfo', 'mapFile', 'lockFile', 'debug'],
+    'every export is called',
+  )
 
   const objects = [engine, session, closed, disposed, lock, native.Engine.prototype]
   const total = long ? 100_000 : 4000

@@ -34,10 +34,22 @@ test('segments until a row is done give what as many single segments give', asyn
     weights.map((_, i) => Math.sin(i)),
   )
   const cases: [number[], number[]][] = [
-    [[4, 6, 9], [0, 0, 0]],
-    [[1, 2, 3], [0, 0, 0]],
-    [[40, 40, 40], [1, 0, 1]],
-    [[25, 40, 40], [0, 1, 0]],
+    [
+      [4, 6, 9],
+      [0, 0, 0],
+    ],
+    [
+      [1, 2, 3],
+      [0, 0, 0],
+    ],
+    [
+      [40, 40, 40],
+      [1, 0, 1],
+    ],
+    [
+      [25, 40, 40],
+      [0, 1, 0],
+    ],
   ]
   for (const [limits, adaptive] of cases) {
     const at = { limits: Int32Array.from(limits), adaptive: Uint8Array.from(adaptive) }
