@@ -34,11 +34,7 @@ test('right answers obey the rules and wrong ones do not, without labels', async
     ['sudoku', sudokus],
   ] as const) {
     t.match(await judge(task, data, solved), { count: 6, valid: 6, share: 1 }, task)
-    t.match(
-      await judge(task, data, ({ inputs }) => inputs),
-      { count: 6, valid: 0, share: 0 },
-      task,
-    )
+    t.match(await judge(task, data, ({ inputs }) => inputs), { count: 6, valid: 0, share: 0 }, task)
     const damaged = (example: DatasetExample, at: number) => {
       const tokens = solved(example)
       if (at % 3 === 0) tokens[at] = 0
@@ -55,11 +51,7 @@ test('an answer to a grid is whole where it has a value in every cell', async (t
   await buildGrids({ sources: [join(dir, 'test.jsonl')], outDir: join(dir, 'data'), seed: 0 })
   using data = await Dataset.open(join(dir, 'data'))
   t.match(await judge('grid', data, solved), { count: 6, valid: 6 })
-  t.match(
-    await judge('grid', data, (_, at) => Int32Array.of(at, 1)),
-    { count: 6, valid: 5 },
-    'token 0 is padding',
-  )
+  t.match(await judge('grid', data, (_, at) => Int32Array.of(at, 1)), { count: 6, valid: 5 }, 'token 0 is padding')
   t.notOk(ruleTask('maze').fits(data))
   t.ok(ruleTask('grid').fits(data))
   t.throws(() => ruleTask('sudoku').begin(data, { split: 'test' }), { code: 'ERR_HRM_DATASET', message: /sudoku/ })
