@@ -43,8 +43,8 @@ void print(const char* name, double value, const char* unit) {
   std::printf("{\"type\":\"ceiling\",\"name\":\"%s\",\"value\":%.4g,\"unit\":\"%s\"}\n", name, value, unit);
 }
 
-constexpr int kChains = 8;         // independent accumulators of a warp
-constexpr int kSteps = 4096;       // products of each
+constexpr int kChains = 8;    // independent accumulators of a warp
+constexpr int kSteps = 4096;  // products of each
 constexpr int kWarpsOfABlock = 8;
 
 __global__ void products(float* out) {
