@@ -92,11 +92,6 @@ export class Engine {
     return this.#disposed
   }
 
-  /** Whether segments until a row is done cost less than one by one: on GPUs, which loop by themselves. */
-  get loops(): boolean {
-    return this.#native.description.startsWith('cuda')
-  }
-
   /** @throws ERR_HRM_DISPOSED */
   assertLive(op: string): void {
     if (this.#disposed) throw new HRMError('ERR_HRM_DISPOSED', `[${op}] expected a live model, got a disposed one`)

@@ -171,7 +171,8 @@ export class HRM {
       throw fromNative(error)
     }
     const { maxBatch = defaultMaxBatch(config), maxWaitMs } = options
-    return new HRM(engine, recorded, config, options.device.precision, { maxBatch, maxWaitMs })
+    const { device, precision } = options.device
+    return new HRM(engine, recorded, config, precision, { maxBatch, maxWaitMs, loops: device !== 'cpu' })
   }
 
   /**

@@ -74,6 +74,8 @@ export interface SolverOptions {
   maxBatch: number
   /** How long an idle solver waits for more sequences to fill the batch, in milliseconds. */
   maxWaitMs: number
+  /** Whether small batches run segments until a sequence is done in one call: GPUs loop by themselves. */
+  loops?: boolean
 }
 
 /** Sequences that enter and leave the batch one by one. */
@@ -403,7 +405,7 @@ export class Solver {
         const keep = kept.length < slots.length ? Int32Array.from(kept) : undefined
         slots = next
         const residual = slots.some((sequence) => sequence?.call.residual)
-        const looping = this.#engine.loops && rows <= mostLoopingRows && !residual
+        const looping = this.#options.loops && rows <= mostLoopingRows && !residual
         const result = await session.segment({
           ...(looping ? this.#limits(next) : {}),
           rows,
