@@ -69,7 +69,6 @@ void Completions::settle(napi_env env, napi_value, void* context, void* data) {
   auto* self = static_cast<Completions*>(context);
   if (--self->pending_ == 0) napi_unref_threadsafe_function(env, self->function_);
   try {
-    task->settled();
     napi_value value = nullptr;
     if (!task->failure) {
       try {
@@ -78,6 +77,8 @@ void Completions::settle(napi_env env, napi_value, void* context, void* data) {
         task->failure = std::current_exception();
       }
     }
+    // Only now: what the value is made of may live for this work alone.
+    task->settled();
     if (task->failure)
       task->deferred.Reject(to_error(env, task->failure));
     else
