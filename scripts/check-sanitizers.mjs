@@ -45,6 +45,8 @@ const sanitizers = {
 
 /** Tests of what computes: of the addon and all that drives it. The op table is run without its test file. */
 const tested = ['binding', 'facade', 'checkpoint', 'parity', 'reliability']
+/** Of them not those that weigh memory, which sanitizers change, trace system calls, or load another addon. */
+const unsuited = /solve-memory|reliability\/(memory|faults|page)|checkpoint\/(faults|crash|save-order)/
 /** Longest that one program may take, in milliseconds. */
 const limit = 3_600_000
 
@@ -94,7 +96,7 @@ async function check(name, { flags, library, options, report, optable }) {
   const programs = [
     ...tested.flatMap((part) =>
       readdirSync(join(root, 'build-test', 'test', part))
-        .filter((file) => file.endsWith('.test.js'))
+        .filter((file) => file.endsWith('.test.js') && !unsuited.test(`${part}/${file}`))
         .map((file) => ({
           title: `${part}/${file}`,
           command: process.execPath,
