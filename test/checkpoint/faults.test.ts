@@ -30,9 +30,15 @@ interface Failure {
   temporary: string[]
 }
 
-/** Trains; where a save fails, what is on the disk is looked at and copied at once, before the run can go on. */
+/**
+ * Trains; where a save fails, what is on the disk is looked at and copied at once, before the run can go on. strace
+ * counts the calls of each thread by itself: the opens before all else take those of libuv's thread past any that the
+ * main thread makes while it loads modules, so that only one thread meets a fault.
+ */
 const script = (data: string, dir: string) => `
   import { cpSync, readdirSync, readlinkSync } from 'node:fs'
+  import { open } from 'node:fs/promises'
+  for (let i = 0; i < 1000; i++) await (await open('/dev/null')).close()
   import { Dataset, HRM } from '#dist/index.js'
   const dir = ${JSON.stringify(dir)}
   const model = await HRM.create(${JSON.stringify(tiny)}, { threads: 1 })
