@@ -142,7 +142,7 @@ KERNEL_TEST("a step that is not to be applied changes nothing") {
 KERNEL_TEST("guard: one number that is not finite keeps the step from being applied") {
   for (const int64_t sums : {1, 30, 700})
     for (const int64_t stats : {6, 301}) {
-      std::vector<double> sum_values(static_cast<size_t>(sums), std::numeric_limits<double>::max()),
+      std::vector<double> sum_values(static_cast<size_t>(sums), std::numeric_limits<float>::max()),
           stat_values(static_cast<size_t>(stats), -1.0);
       const auto applies = [&] {
         double* hyper = test.in_out(hyper_of(9, 0.5));
@@ -154,6 +154,8 @@ KERNEL_TEST("guard: one number that is not finite keeps the step from being appl
       test.check("all finite", std::abs(applies() - 1), 0);
       sum_values.back() = kInfinity;
       test.check("infinite sum", std::abs(applies()), 0);
+      sum_values.back() = 1e39;
+      test.check("sum that is no float", std::abs(applies()), 0);
       sum_values.back() = 0;
       stat_values.front() = kNaN;
       test.check("statistic not a number", std::abs(applies()), 0);
