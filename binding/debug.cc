@@ -1,6 +1,9 @@
 // NativeDebug of lib/native.ts: hooks for parity runs and tests.
 #include <napi.h>
 
+#include <functional>
+#include <utility>
+
 #include "binding/addon_data.h"
 #include "binding/convert.h"
 #include "binding/engine.h"
@@ -85,23 +88,24 @@ Napi::Value philox_words(const Napi::CallbackInfo& info) {
   });
 }
 
+/// A number that is measured on a thread of its own.
+Napi::Value measured_apart(Napi::Env env, std::function<double()> measure) {
+  EngineThread thread;
+  const auto work = [measure = std::move(measure)]() -> Convert {
+    return [value = measure()](Napi::Env loop) { return Napi::Number::New(loop, value); };
+  };
+  return AddonData::of(env).completions->run(env, thread, work, [] {});
+}
+
 Napi::Value peak_flops(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
     constexpr int64_t kMaxThreads = 1024;
     const auto threads = static_cast<int>(Argument("peakFlops", info, 0, "threads").integer(0, kMaxThreads));
     const std::string isa = Argument("peakFlops", info, 1, "isa").text();
-    const Argument duration("peakFlops", info, 2, "ms");
-    const double milliseconds = static_cast<double>(duration.integer(1, kMaxMilliseconds));
-    EngineThread thread;
-    return AddonData::of(info.Env())
-        .completions->run(
-            info.Env(), thread,
-            [isa, threads, milliseconds]() -> Convert {
-              return [rate = measure_peak_gflops(isa, threads, milliseconds)](Napi::Env env) {
-                return Napi::Number::New(env, rate);
-              };
-            },
-            [] {});
+    const int64_t milliseconds = Argument("peakFlops", info, 2, "ms").integer(1, kMaxMilliseconds);
+    return measured_apart(info.Env(), [isa, threads, milliseconds] {
+      return measure_peak_gflops(isa, threads, static_cast<double>(milliseconds));
+    });
   });
 }
 
@@ -109,19 +113,11 @@ Napi::Value gpu_peak_flops(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&] {
     const std::string device = Argument("gpuPeakFlops", info, 0, "device").text();
     const bool bf16 = Argument("gpuPeakFlops", info, 1, "precision").choice({"fp32", "bf16"}) == 1;
-    const Argument duration("gpuPeakFlops", info, 2, "ms");
-    const double milliseconds = static_cast<double>(duration.integer(1, kMaxMilliseconds));
-    EngineThread thread;
-    return AddonData::of(info.Env())
-        .completions->run(
-            info.Env(), thread,
-            [device, bf16, milliseconds]() -> Convert {
-              const Precision precision = bf16 ? Precision::bf16 : Precision::fp32;
-              return [rate = measure_gpu_peak_gflops(device, precision, milliseconds)](Napi::Env env) {
-                return Napi::Number::New(env, rate);
-              };
-            },
-            [] {});
+    const int64_t milliseconds = Argument("gpuPeakFlops", info, 2, "ms").integer(1, kMaxMilliseconds);
+    return measured_apart(info.Env(), [device, bf16, milliseconds] {
+      const Precision precision = bf16 ? Precision::bf16 : Precision::fp32;
+      return measure_gpu_peak_gflops(device, precision, static_cast<double>(milliseconds));
+    });
   });
 }
 

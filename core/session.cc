@@ -135,7 +135,6 @@ SegmentResult Session::segment(const SegmentRequest& request) {
   return result;
 }
 
-/// One segment of the rows in their slots.
 void Session::think_once(int64_t n, bool labelled) {
   const Shapes& s = model_.shapes();
   const ModelConfig& config = model_.config();

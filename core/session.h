@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -41,12 +42,13 @@ class Session {
   std::vector<NamedTensor> trace_tensors() const;
 
  private:
+  /// One segment of the rows in their slots.
+  void think_once(int64_t rows, bool labelled);
+
   const Model& model_;
   Backend& backend_;
   Carry carry_;
   int64_t rows_ = 0;
-  void think_once(int64_t rows, bool labelled);
-
   Tensor puzzle_rows_, x_, logits_, q_, predictions_, row_stats_;
   Tensor limits_, adaptive_, again_;                                         // [capacity] i32, [capacity] u8, [1] u8
   std::map<std::pair<int64_t, bool>, std::unique_ptr<Recording>> segments_;  // by number of rows and whether labelled
