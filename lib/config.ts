@@ -325,6 +325,11 @@ export function puzzlePositions({
   return Math.ceil(puzzleEmbNdim / hiddenSize)
 }
 
+/** Positions of a sequence, S: those of the puzzle embedding and the tokens. */
+export function sequencePositions(config: Pick<ModelConfig, 'puzzleEmbNdim' | 'hiddenSize' | 'seqLen'>): number {
+  return puzzlePositions(config) + config.seqLen
+}
+
 /** Trainable parameters without the puzzle embeddings and the start vectors, as the official run reports them. */
 export function parameterCount(config: ModelConfig): number {
   const { hiddenSize: d, vocabSize, seqLen, hLayers, lLayers } = config

@@ -1,4 +1,4 @@
-import { type ModelConfig, puzzlePositions, swigluInnerSize } from './config.js'
+import { type ModelConfig, sequencePositions, swigluInnerSize } from './config.js'
 
 /**
  * Arithmetic of the model in floating-point operations (a fused multiply-add is two), matrix products only, per example.
@@ -10,7 +10,7 @@ import { type ModelConfig, puzzlePositions, swigluInnerSize } from './config.js'
 export function flops(config: ModelConfig): { block: number; segment: number; trainStep: number } {
   const hidden = config.hiddenSize
   const inner = swigluInnerSize(config)
-  const positions = config.seqLen + puzzlePositions(config)
+  const positions = sequencePositions(config)
   const block = 2 * (4 * hidden * hidden + 3 * hidden * inner) * positions + 4 * positions * positions * hidden
   const segment = block * config.hCycles * (config.lCycles * config.lLayers + config.hLayers)
   return {

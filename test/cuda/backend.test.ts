@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import tap, { test } from 'tap'
 import { tinyDataset } from '../facade/fixtures.js'
 import type { Report } from '../parity/run-parity.js'
+import { figure } from '../reliability/figures.js'
 import { moduleOnHost, runOnHost } from './on-host.js'
 
 tap.setTimeout(900_000)
@@ -92,6 +93,47 @@ test('a training repeats bit for bit, also cut and resumed, and begins as on the
   const cpu = result.losses.slice(-3)
   t.equal(result.losses.length, 3 * 12 + 3)
   cpu.forEach((loss, i) => t.ok(Math.abs(result.losses[i]! / loss - 1) < 0.02, `${result.losses[i]} is near ${loss}`))
+})
+
+test('the memory estimate is what a model takes on a GPU', async (t) => {
+  const { dir } = await tinyDataset(t)
+  const result = await moduleOnHost<{ what: string; off: number }[]>(`${prelude}
+    import { estimateMemory } from '#dist/index.js'
+    const data = await Dataset.open(${JSON.stringify(dir)})
+    const off = []
+    const compare = (what, model, config, use) => {
+      const { bytes } = estimateMemory(config, use)
+      off.push({ what, off: Math.abs(bytes / model.bytes - 1) * 100 })
+    }
+    for (const precision of ['bf16', 'fp32']) {
+      for (const change of [{}, { haltOnly: true, posEncodings: 'learned' }, { hiddenSize: 128, hLayers: 2, puzzleEmbNdim: 0 }]) {
+        const config = { ...sizes, seqLen: 5, numPuzzleIdentifiers: 3, ...change }
+        for (const batch of [1, 3]) {
+          const model = await HRM.create(config, { precision, maxBatch: batch })
+          await model.solve(Array.from({ length: batch }, (_, i) => [i, 1, 2, 3, 4]))
+          compare('solve ' + batch, model, config, { batch, precision })
+          model.dispose()
+        }
+        for (const [microBatchSize, ema] of [[4, 0], [2, 0.9]]) {
+          const model = await HRM.create(config, { precision })
+          const recipe = { globalBatchSize: 4, lr: 1e-3, puzzleEmbLr: 1e-2, lrWarmupSteps: 2, epochs: 40, seed: 3, logEvery: 1 }
+          const run = model.train(data, { ...recipe, microBatchSize, ema, maxSteps: 3 })
+          for await (const event of run) {
+            if (event.type === 'step' && event.step === 2) {
+              compare('train ' + microBatchSize, model, config, { batch: 4, microBatch: microBatchSize, train: true, ema: ema > 0, precision })
+            }
+          }
+          model.dispose()
+        }
+      }
+    }
+    console.log(JSON.stringify(off))`)
+  t.equal(result.length, 24)
+  for (const { what, off } of result) t.ok(off < 5, `${what}: off by ${off} %`)
+  figure(t, 'memory-estimate-gpu', {
+    models: result.length,
+    'off by at most %': Math.max(...result.map(({ off }) => off)).toFixed(2),
+  })
 })
 
 test('what does not fit a GPU is refused with what is needed and free, and smaller work goes on', async (t) => {

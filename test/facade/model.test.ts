@@ -76,6 +76,8 @@ test('the memory estimate is the sum of its parts and grows with the batch', (t)
   const whole = estimateMemory(paper, { batch: 64, train: true }).parts
   t.ok(micro.activations < whole.activations / 4 && micro.optimiser > whole.optimiser)
   t.equal(micro.carry, whole.carry)
+  t.ok(estimateMemory(paper, { batch: 8, device: 'cuda' }).parts.packed < parts.packed, 'needs no GPU at hand')
+  t.throws(() => estimateMemory(paper, { device: 'cpu', precision: 'bf16' }), { code: 'ERR_HRM_ARGUMENT' })
   t.throws(() => estimateMemory(paper, { batch: 8, microBatch: 9 }), { code: 'ERR_HRM_ARGUMENT' })
   t.equal(estimateMemory(paper).parts.optimiser, 0)
   t.throws(() => estimateMemory(paper, { batch: 0 }), { code: 'ERR_HRM_ARGUMENT' })
