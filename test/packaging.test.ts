@@ -1,4 +1,4 @@
-// What users get: the tarball's content, the addon's dependencies, and (long form) an installation without a compiler.
+// What users get: the tarball's content, the addon's dependencies, and an installation without a compiler.
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   mkdirSync,
@@ -11,9 +11,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { test } from 'tap'
+import { gzipSync } from 'node:zlib'
+import tap, { type Test, test } from 'tap'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -29,12 +30,18 @@ test('the addon exports its two entry points alone', { skip: linux }, (t) => {
   t.end()
 })
 
-test('the addon needs nothing but the C library, in a version of 2021 or older', { skip: linux }, (t) => {
-  const needed = lines('readelf', '-d', addon).flatMap((line) => /NEEDED.*\[(.+?)\]/.exec(line)?.[1] ?? [])
+/** That a binary needs no library but the C library, in a version of 2021 or older. */
+function checkNeeds(t: Test, binary: string): void {
+  const needed = lines('objdump', '-p', binary).flatMap((line) => /NEEDED\s+(\S+)/.exec(line)?.[1] ?? [])
+  t.ok(needed.includes('libc.so.6'))
   for (const name of needed) t.match(name, /^(libc|libm|libpthread|libdl|libgcc_s|ld-linux.*)\.so/)
-  const symbols = lines('readelf', '--dyn-syms', '-W', addon).join('\n')
+  const symbols = lines('objdump', '-T', binary).join('\n')
   for (const [, minor] of symbols.matchAll(/GLIBC_2\.(\d+)/g)) t.ok(Number(minor) <= 34, `GLIBC_2.${minor}`)
   t.notMatch(symbols, /GLIBCXX_/)
+}
+
+test('the addon needs nothing but the C library, in a version of 2021 or older', { skip: linux }, (t) => {
+  checkNeeds(t, addon)
   t.end()
 })
 
@@ -97,49 +104,129 @@ test('the lockfile of the benchmark beside other runtimes pins every package by 
   t.end()
 })
 
-const long = process.env.HRM_TEST_LONG === '1' ? false : 'part of npm run test:long'
+// --- the tarball ------------------------------------------------------------------------------------------------
+
+const folder = mkdtempSync(join(tmpdir(), 'hrm-packaging-'))
+tap.teardown(() => rmSync(folder, { recursive: true }))
+const npm = join(
+  dirname(execFileSync('readlink', ['-f', findProgram('npm')], { encoding: 'utf8' }).trim()),
+  'npm-cli.js',
+)
+
+/** Where the shell finds a program. */
+function findProgram(name: string): string {
+  return execFileSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim()
+}
+
+/** A folder to install into, with an environment that finds this Node and nothing else. */
+function emptyProject(name: string, node: string) {
+  const project = join(folder, name)
+  const bin = join(project, 'bin')
+  mkdirSync(bin, { recursive: true })
+  symlinkSync(node, join(bin, 'node'))
+  writeFileSync(join(project, 'package.json'), '{ "private": true }')
+  const env = { ...process.env, PATH: bin }
+  const run = (...words: string[]) => spawnSync(node, words, { cwd: project, env, encoding: 'utf8' })
+  return { project, run, install: (...words: string[]) => run(npm, 'install', '--no-audit', ...words) }
+}
+
+const script = `
+  const { HRM } = require('hrm-native')
+  HRM.create({ preset: 'tiny', vocabSize: 6, seqLen: 16 }, { seed: 0, device: 'cpu' })
+    .then((model) => model.solve(new Array(16).fill(1), { maxSegments: 1 }))
+    .then(({ tokens }) => console.log(tokens.length))`
+
+const tarball = join(folder, `${manifest.name}-${manifest.version}.tgz`)
 
 test(
-  'the tarball of a clean clone installs and solves without compiler, cmake and python',
-  { skip: long, timeout: 3_600_000 },
+  'npm pack makes the prebuilt binary, which is small and needs nothing new of the system',
+  { skip: linux, timeout: 1_800_000 },
   (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'hrm-packaging-'))
-    t.teardown(() => rmSync(folder, { recursive: true }))
-    const clone = join(folder, 'clone')
-    execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, clone])
-    execFileSync('npm', ['ci'], { cwd: clone, stdio: 'ignore' })
-    execFileSync('npm', ['pack', '--pack-destination', folder], { cwd: clone, stdio: 'ignore' })
-    const [bin, home] = [join(folder, 'bin'), join(folder, 'home')]
-    mkdirSync(bin)
-    mkdirSync(home)
-    for (const tool of ['node', 'npm', 'sh', 'env', 'tar']) {
-      symlinkSync(
-        execFileSync('sh', ['-c', `readlink -f "$(command -v ${tool})"`], { encoding: 'utf8' }).trim(),
-        join(bin, tool),
-      )
-    }
-    writeFileSync(join(folder, 'package.json'), '{ "private": true }')
-    const script = `
-    const { HRM } = require('hrm-native')
-    HRM.create({ preset: 'tiny', vocabSize: 6, seqLen: 16 }, { seed: 0 })
-      .then((model) => model.solve(new Array(16).fill(1), { maxSegments: 1 }))
-      .then(({ tokens }) => console.log(tokens.length))`
-    const env = { PATH: bin, HOME: home }
-    const tarball = join(folder, `${manifest.name}-${manifest.version}.tgz`)
-    const install = spawnSync('npm', ['install', '--ignore-scripts', tarball], { cwd: folder, env, encoding: 'utf8' })
-    t.equal(install.status, 0, install.stderr)
-    const solve = spawnSync('node', ['-e', script], { cwd: folder, env, encoding: 'utf8' })
-    t.equal(solve.stdout, '16\n', solve.stderr)
+    // Compiles the kernels for every GPU, which takes minutes the first time.
+    const pack = spawnSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: root, encoding: 'utf8' })
+    t.equal(pack.status, 0, pack.stderr.slice(-2000))
+    execFileSync('tar', ['-xzf', tarball, '-C', folder])
+    const prebuilds = join(folder, 'package', 'prebuilds', `linux-${process.arch}`)
+    t.strictSame(readdirSync(prebuilds), ['hrm-native.glibc.node'])
+    const binary = join(prebuilds, 'hrm-native.glibc.node')
+    checkNeeds(t, binary)
 
-    const installed = join(folder, 'node_modules', manifest.name)
-    t.ok(statSync(join(installed, 'prebuilds')).isDirectory())
-    rmSync(join(installed, 'prebuilds'), { recursive: true })
-    const missing = spawnSync('node', ['-e', script], { cwd: folder, env, encoding: 'utf8' })
-    t.match(missing.stderr, /ERR_HRM_NO_BINARY/)
-    t.match(missing.stderr, /npm install-scripts approve hrm-native && npm rebuild hrm-native/)
-    const compiled = spawnSync(process.execPath, ['scripts/install.cjs'], { cwd: installed, encoding: 'utf8' })
-    t.equal(compiled.status, 0, compiled.stderr)
-    t.equal(spawnSync('node', ['-e', script], { cwd: folder, env, encoding: 'utf8' }).stdout, '16\n')
+    const gzipped = (path: string) => gzipSync(readFileSync(path), { level: 9 }).length
+    const withoutKernels = join(folder, 'cpu.node')
+    execFileSync('objcopy', ['-R', '.nv_fatbin', '-R', '.nvFatBinSegment', binary, withoutKernels])
+    const megabytes = (bytes: number) => Number((bytes / 1e6).toFixed(2))
+    const [whole, cpu, tar] = [gzipped(binary), gzipped(withoutKernels), statSync(tarball).size].map(megabytes)
+    t.comment(
+      `tarball ${tar} MB, of which the binary ${whole} MB, of which kernels for GPUs ${(whole! - cpu!).toFixed(2)} MB`,
+    )
+    t.ok(cpu! < 3, `the binary without kernels for GPUs: ${cpu} MB`)
+    t.ok(tar! < 9, `the tarball: ${tar} MB`)
     t.end()
   },
 )
+
+for (const version of ['20', '22', '24']) {
+  test(
+    `the tarball installs and solves where there is only Node ${version}`,
+    { skip: linux, timeout: 600_000 },
+    (t) => {
+      const nodes = join(folder, `node-${version}`)
+      mkdirSync(nodes)
+      const fetched = spawnSync('npm', ['install', '--prefix', nodes, `node-linux-${process.arch}@${version}`], {
+        encoding: 'utf8',
+      })
+      t.equal(fetched.status, 0, fetched.stderr)
+      const node = join(nodes, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node')
+      const { run, install } = emptyProject(`project-${version}`, node)
+      t.match(run('--version').stdout, new RegExp(`^v${version}\\.`))
+      const installed = install('--ignore-scripts', tarball)
+      t.equal(installed.status, 0, installed.stderr)
+      const solved = run('-e', script)
+      t.equal(solved.stdout, '16\n', solved.stderr)
+      const demo = run(join('node_modules', 'hrm-native', 'dist', 'cli', 'main.js'), 'doctor')
+      t.equal(demo.status, 0, demo.stderr)
+      t.end()
+    },
+  )
+}
+
+test(
+  'the install script takes the prebuilt binary; without one and a compiler the import says what to do',
+  { skip: linux, timeout: 600_000 },
+  (t) => {
+    const { project, run, install } = emptyProject('scripts', process.execPath)
+    const installed = install('--script-shell=/bin/sh', tarball)
+    t.equal(installed.status, 0, installed.stderr)
+    t.equal(run('-e', script).stdout, '16\n')
+    const own = join(project, 'node_modules', manifest.name)
+    rmSync(join(own, 'prebuilds'), { recursive: true })
+    const missing = run('-e', script)
+    t.match(missing.stderr, /ERR_HRM_NO_BINARY/)
+    t.match(missing.stderr, /npm install-scripts approve hrm-native && npm rebuild hrm-native/)
+    const compiling = spawnSync(process.execPath, ['scripts/install.cjs'], {
+      cwd: own,
+      env: { PATH: join(project, 'bin') },
+      encoding: 'utf8',
+    })
+    t.not(compiling.status, 0)
+    t.match(compiling.stderr, /compiling needs cmake >= 3.25 and a C\+\+20 compiler/)
+    t.end()
+  },
+)
+
+const long = process.env.HRM_TEST_LONG === '1' ? false : 'part of npm run test:long'
+
+test('without a prebuilt binary the install script compiles one', { skip: long, timeout: 1_800_000 }, (t) => {
+  const { project, run, install } = emptyProject('compiled', process.execPath)
+  t.equal(install('--ignore-scripts', tarball).status, 0)
+  const own = join(project, 'node_modules', manifest.name)
+  rmSync(join(own, 'prebuilds'), { recursive: true })
+  const compiled = spawnSync(process.execPath, ['scripts/install.cjs'], {
+    cwd: own,
+    env: { ...process.env, HRM_CUDA: 'OFF' },
+    encoding: 'utf8',
+  })
+  t.equal(compiled.status, 0, compiled.stderr)
+  t.equal(run('-e', script).stdout, '16\n')
+  t.end()
+})
