@@ -40,6 +40,7 @@ static Napi::Value gpu_info(const Napi::CallbackInfo& info) {
     Napi::Object result = Napi::Object::New(env);
     result.Set("devices", devices);
     result.Set("reason", features.reason);
+    result.Set("unusable", features.unusable);
     return result;
   });
 }

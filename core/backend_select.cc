@@ -35,7 +35,7 @@ std::unique_ptr<Backend> select_backend(const BackendOptions& options) {
 
 GpuFeatures gpu_features() {
   const CudaInfo info = cuda_info();
-  GpuFeatures features{.devices = {}, .reason = info.reason};
+  GpuFeatures features{.devices = {}, .reason = info.reason, .unusable = info.unusable};
   for (const CudaInfo::Device& device : info.devices)
     features.devices.push_back(
         {device.name, device.capability, device.multiprocessors, static_cast<int64_t>(device.memory)});

@@ -34,6 +34,7 @@ struct GpuFeatures {
   };
   std::vector<Device> devices;  // that this build can use, by index
   std::string reason;           // why there is none, else ""
+  bool unusable = false;        // whether one, or a driver, is there all the same
 };
 
 GpuFeatures gpu_features();

@@ -501,6 +501,7 @@ CudaInfo cuda_info() {
   CudaInfo info;
   const cuda::DeviceList list = cuda::list_devices();
   info.reason = list.reason;
+  info.unusable = list.unusable;
   for (const cuda::DeviceInfo& device : list.devices)
     info.devices.push_back({device.name, std::to_string(device.major) + "." + std::to_string(device.minor),
                             device.multiprocessors, device.memory});

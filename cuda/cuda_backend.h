@@ -15,7 +15,8 @@ struct CudaInfo {
     size_t memory;  // bytes
   };
   std::vector<Device> devices;
-  std::string reason;  // why there is none, else ""
+  std::string reason;     // why there is none, else ""
+  bool unusable = false;  // whether one, or a driver, is there all the same
 };
 
 /// The GPUs that this build can use. Never throws for want of a driver or a device.

@@ -24,7 +24,8 @@ struct DeviceInfo {
 
 struct DeviceList {
   std::vector<DeviceInfo> devices;
-  std::string reason;  // why there is none: no driver, too old a driver, no device visible, ...
+  std::string reason;     // why there is none: no driver, too old a driver, no device visible, ...
+  bool unusable = false;  // whether one is there that cannot be used, or a driver
 };
 
 /// Never throws for want of a driver or a device.

@@ -70,6 +70,7 @@ Visible visible_devices() {
     // CUDA Toolkit release notes, "minor version compatibility": R525 for 12.x, R580 for 13.x.
     visible.list.reason = "the NVIDIA driver, of CUDA " + version_text(driver) + ", is older than CUDA " +
                           version_text(runtime) + " needs: R" + (runtime / 1000 < 13 ? "525" : "580") + " or newer";
+    visible.list.unusable = true;
     return visible;
   }
   if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0)) {
@@ -80,6 +81,7 @@ Visible visible_devices() {
   }
   if (error != cudaSuccess) {
     visible.list.reason = "the NVIDIA driver reports: " + describe(error);
+    visible.list.unusable = true;
     return visible;
   }
   for (int ordinal = 0; ordinal < count; ++ordinal) {
@@ -98,7 +100,8 @@ Visible visible_devices() {
     visible.list.devices.push_back(info);
     visible.ordinals.push_back(ordinal);
   }
-  if (!visible.list.devices.empty()) visible.list.reason.clear();
+  visible.list.unusable = visible.list.devices.empty();
+  if (!visible.list.unusable) visible.list.reason.clear();
   return visible;
 }
 

@@ -8,7 +8,7 @@ namespace {
 constexpr const char* kReason = "this build has no CUDA code";
 }
 
-CudaInfo cuda_info() { return {.devices = {}, .reason = kReason}; }
+CudaInfo cuda_info() { return {.devices = {}, .reason = kReason, .unusable = false}; }
 
 namespace {
 

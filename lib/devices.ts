@@ -72,6 +72,14 @@ function noDevice(message: string, details: Record<string, unknown>): HRMError {
   return new HRMError('ERR_HRM_NO_DEVICE', message, details)
 }
 
+let warned = false
+
+/** Says once that a GPU is there for nothing. */
+function warnOfGpu(reason: string): void {
+  if (!warned) process.emitWarning(`the GPU is not used: ${reason}; models run on the CPU`, 'HRMWarning')
+  warned = true
+}
+
 /** The GPU to run on, as `cuda:N`, or undefined for the CPU. */
 function findGpu(op: string, named: string, device: string, precision: Precision | undefined): string | undefined {
   const cpuOnly = precision === 'int8' || precision === 'fp64'
@@ -81,8 +89,11 @@ function findGpu(op: string, named: string, device: string, precision: Precision
   if (device !== 'auto' && index === null) {
     choiceOption(op, named, device, ['auto', 'cpu', 'cuda', 'cuda:N'], 'auto')
   }
-  const { devices, reason } = native.gpuInfo()
-  if (device === 'auto') return devices.length > 0 ? 'cuda:0' : undefined
+  const { devices, reason, unusable } = native.gpuInfo()
+  if (device === 'auto') {
+    if (unusable) warnOfGpu(reason)
+    return devices.length > 0 ? 'cuda:0' : undefined
+  }
   const number = Number(index?.[1] ?? 0)
   if (number >= devices.length) {
     const found = reason || `${devices.length} of them`

@@ -214,10 +214,14 @@ export interface Native {
   Engine: new (config: NativeConfig, options: NativeEngineOptions) => NativeEngine
   /** CPU features and threads of this machine. */
   cpuInfo(): { isa: string; isas: string[]; threads: number }
-  /** The GPUs that this build can use, by index, and why there is none ('' if there is one). */
+  /**
+   * The GPUs that this build can use, by index, and why there is none ('' if there is one); `unusable`: one, or a driver, is
+   * there all the same.
+   */
   gpuInfo(): {
     devices: { name: string; capability: string; multiprocessors: number; memoryBytes: number }[]
     reason: string
+    unusable: boolean
   }
   /** Maps a file read-only. Throws ERR_HRM_IO. The mapping lives as long as the buffer. */
   mapFile(path: string): ArrayBuffer

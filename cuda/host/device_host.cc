@@ -56,7 +56,7 @@ struct Allocation {
 
 DeviceList list_devices() {
   const uint64_t count = setting("HRM_CUDA_HOST_DEVICES", 1);
-  if (count == 0) return {.devices = {}, .reason = "HRM_CUDA_HOST_DEVICES is 0"};
+  if (count == 0) return {.devices = {}, .reason = "HRM_CUDA_HOST_DEVICES is 0", .unusable = true};
   return {.devices = std::vector<DeviceInfo>(count, pretended()), .reason = ""};
 }
 
