@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { packageVersion } from '../environment.js'
 import { argumentError } from '../errors.js'
 import { describeError, exitCodeOf } from './exit.js'
 import { endOnClosedPipe, note } from './output.js'
@@ -49,11 +49,6 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
   },
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
-
 /** Makes usage errors throw, in the form of all other errors. */
 function settle(command: Command): void {
   command.exitOverride()
@@ -70,7 +65,7 @@ function settle(command: Command): void {
 async function run(args: readonly string[]): Promise<void> {
   const program = new Command('hrm')
     .description('Hierarchical Reasoning Model: train and solve on any CPU')
-    .version(version())
+    .version(packageVersion())
     .showHelpAfterError(false)
   const called = args.find((arg) => !arg.startsWith('-'))
   const loaded = called === 'help' ? args[args.indexOf('help') + 1] : called
