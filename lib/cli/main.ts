@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'show what a checkpoint, dataset, .npy, .safetensors or PyTorch file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
+  report: {
+    summary: 'write a page with the curves and puzzles of training runs',
+    load: async () => (await import('./report.js')).reportCommand(),
+  },
   pull: {
     summary: 'download a model from the Hugging Face hub',
     load: async () => (await import('./pull.js')).pullCommand(),

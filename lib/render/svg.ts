@@ -1,5 +1,5 @@
 import { darkPalette, lightPalette, type Palette } from './palette.js'
-import type { Picture, PictureFrame } from './picture.js'
+import type { Picture, PictureCell, PictureFrame } from './picture.js'
 
 /** Text as the content or an attribute of XML; what has no shape becomes `?`, as XML forbids much of it. */
 export function escapeXml(text: string): string {
@@ -63,19 +63,26 @@ function lines(picture: Picture, size: number): string {
   )
 }
 
+/** Height of capitals and digits in the font size, of most fonts without serifs. */
+const CAPITAL = 0.72
+
+/** How high the capitals of a cell's text are, and how far below its upper edge they stand. */
+export function textLayout({ tone, text }: PictureCell, size: number): { capital: number; base: number } {
+  const small = text.length > 1 ? 1.05 / (text.length + 0.5) : tone.startsWith('arc') ? 0.5 : 0.66
+  const capital = CAPITAL * size * small
+  return { capital, base: (size + capital) / 2 }
+}
+
 /** Texts of cells: `[class, size, elements]` in the order of their first cell. */
 function texts({ columns, cells }: Picture, size: number): string {
   const groups = new Map<string, string>()
   cells.forEach(({ tone, text, given, wrong }, at) => {
     if (text === '') return
+    const { capital, base } = textLayout(cells[at]!, size)
     const own = tone === 'plain' && !given ? (wrong ? 'wrong-ink' : 'answer') : `${tone}-ink`
-    const height = round(
-      size * (text.length === 1 ? (tone.startsWith('arc') ? 0.5 : 0.66) : 1.05 / (text.length + 0.5)),
-    )
-    const open = `<g class="${own}${given ? ' given' : ''}" font-size="${height}">`
+    const open = `<g class="${own}${given ? ' given' : ''}" font-size="${round(capital / CAPITAL)}">`
     const x = round(((at % columns) + 0.5) * size)
-    // Capitals and digits are some 0.72 of the font size high.
-    const y = round((Math.floor(at / columns) + 0.5) * size + 0.36 * height)
+    const y = round(Math.floor(at / columns) * size + base)
     groups.set(open, `${groups.get(open) ?? ''}<text x="${x}" y="${y}">${escapeXml(text)}</text>`)
   })
   return [...groups].map(([open, elements]) => `${open}${elements}</g>`).join('')
@@ -139,6 +146,11 @@ export interface SvgOptions {
   styled?: boolean
 }
 
+export interface FilmstripOptions extends SvgOptions {
+  /** Frames in a row. @default all */
+  perRow?: number
+}
+
 function svg(width: number, height: number, { title, styled = true }: SvgOptions, content: string): string {
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" class="hrm" width="${round(width)}" height="${round(height)}" ` +
@@ -150,12 +162,18 @@ function svg(width: number, height: number, { title, styled = true }: SvgOptions
 /** Room for the thick border. */
 const MARGIN = 2
 
+/** The size of a picture with its margins. */
+export function pictureLayout(picture: Picture, cellSize: number) {
+  const { rows, columns } = extentOf(picture)
+  return { width: columns * cellSize + 2 * MARGIN, height: rows * cellSize + 2 * MARGIN, margin: MARGIN }
+}
+
 /** One picture as an SVG element, which is a whole file as well. */
 export function svgOf(picture: Picture, options: SvgOptions): string {
   const { cellSize = 24 } = options
-  const { rows, columns } = extentOf(picture)
-  const content = `<g transform="translate(${MARGIN} ${MARGIN})">${drawn(picture, cellSize)}</g>`
-  return svg(columns * cellSize + 2 * MARGIN, rows * cellSize + 2 * MARGIN, options, content)
+  const { width, height, margin } = pictureLayout(picture, cellSize)
+  const content = `<g transform="translate(${margin} ${margin})">${drawn(picture, cellSize)}</g>`
+  return svg(width, height, options, content)
 }
 
 /** Where the frames of a filmstrip go: rows of `perRow`, all as large as the largest, in units of cells. */
@@ -181,15 +199,13 @@ export function filmstripLayout(frames: readonly PictureFrame[], perRow: number,
 /**
  * Pictures with their titles in rows, as one SVG element or file: a puzzle, its segments and the answer.
  *
- * @param perRow - frames in a row. @default all
- *
  * @example
  * const frames = segmentFrames(pictures(model.config), puzzle, segments, labels)
  * writeFileSync('solving.svg', svgFilmstrip(frames, { title: 'A model solves a Sudoku', perRow: 4 }))
  */
 export function svgFilmstrip(
   frames: readonly PictureFrame[],
-  { perRow = frames.length, ...options }: SvgOptions & { perRow?: number },
+  { perRow = frames.length, ...options }: FilmstripOptions,
 ): string {
   const { cellSize = 24 } = options
   const { places, titleSize, width, height } = filmstripLayout(frames, perRow, cellSize)
