@@ -92,6 +92,11 @@ export class Engine {
     return this.#disposed
   }
 
+  /** What computes, e.g. "cpu avx512, 2 threads". */
+  get description(): string {
+    return this.#native.description
+  }
+
   /** @throws ERR_HRM_DISPOSED */
   assertLive(op: string): void {
     if (this.#disposed) throw new HRMError('ERR_HRM_DISPOSED', `[${op}] expected a live model, got a disposed one`)

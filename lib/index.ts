@@ -16,6 +16,7 @@ export {
   listDevices,
   type Precision,
 } from './devices.js'
+export type { Environment } from './environment.js'
 export { type ErrorCode, errorCodes, HRMError } from './errors.js'
 export type { EvalSets, Prediction, Weights } from './evaluate.js'
 export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './memory.js'

@@ -1,8 +1,9 @@
+import type { Environment } from './environment.js'
 import { EventQueue } from './event-queue.js'
 import type { EvalSets } from './evaluate.js'
 import type { TrainMetrics } from './metrics.js'
 
-/** The first event of a run. */
+/** The first event of a run, and of each resumption. */
 export interface StartEvent {
   type: 'start'
   /** Updates done before: 0, or the step of the checkpoint that is resumed. */
@@ -13,6 +14,7 @@ export interface StartEvent {
   totalSteps: number
   /** Path of the checkpoint that is resumed, else null. */
   resumed: string | null
+  environment: Environment
 }
 
 /** One update: a segment, its loss and the optimiser step. */

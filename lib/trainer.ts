@@ -11,6 +11,7 @@ import {
 import type { Config, ModelConfig } from './config.js'
 import type { Batch, Dataset } from './dataset.js'
 import type { Engine } from './engine.js'
+import { environment } from './environment.js'
 import { HRMError } from './errors.js'
 import { evaluateSets, type EvalSets, type Weights } from './evaluate.js'
 import { TrainLoader } from './loader.js'
@@ -185,8 +186,7 @@ class Training {
   }
 
   #emit(event: TrainEvent): void {
-    const logged = event.type === 'step' ? event.step % this.#plan.train.logEvery === 0 : event.type !== 'start'
-    if (logged) this.#folder?.log(event)
+    if (event.type !== 'step' || event.step % this.#plan.train.logEvery === 0) this.#folder?.log(event)
     this.#control.emit(event)
   }
 
@@ -253,6 +253,7 @@ class Training {
       lastStep: this.#lastStep,
       totalSteps: this.#loader.totalSteps,
       resumed: resumed?.dir ?? null,
+      environment: environment(this.#engine.description),
     })
   }
 

@@ -16,7 +16,7 @@ import { addDeviceOptions, type DeviceOptions, deviceOptions, integerOption } fr
 import { formatCount, formatPercent, note, print, printJson } from './output.js'
 import { Interrupts } from './signals.js'
 import { drawSegments, taskFormat } from './task-format.js'
-import { wilsonInterval } from './wilson.js'
+import { wilsonInterval } from '../wilson.js'
 
 /** Exact accuracy on the held-out puzzles that counts as a success. */
 const WANTED_EXACT = 0.95

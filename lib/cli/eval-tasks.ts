@@ -9,7 +9,7 @@ import { table } from '../render/text.js'
 import { formatCount, formatPercent } from './output.js'
 import { ruleTask } from './rule-task.js'
 import type { TaskFormat } from './task-format.js'
-import { wilsonInterval } from './wilson.js'
+import { wilsonInterval } from '../wilson.js'
 
 /** Options of `hrm eval` that tasks read. */
 export interface TaskOptions {

@@ -16,7 +16,7 @@ import {
 import { formatCount, formatDuration, formatPercent, note, print, printJson } from './output.js'
 import { Interrupts } from './signals.js'
 import { addVoteOptions, openVoting, type VoteFlags, type Voting } from './votes.js'
-import { wilsonInterval } from './wilson.js'
+import { wilsonInterval } from '../wilson.js'
 
 interface EvalOptions extends DeviceOptions, VoteFlags {
   json?: boolean

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { packageVersion } from '../environment.js'
 import { argumentError } from '../errors.js'
 import { describeError, exitCodeOf } from './exit.js'
 import { endOnClosedPipe, note } from './output.js'
@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'show what a checkpoint, dataset, .npy, .safetensors or PyTorch file holds',
     load: async () => (await import('./inspect.js')).inspectCommand(),
   },
+  report: {
+    summary: 'write a page with the curves and puzzles of training runs',
+    load: async () => (await import('./report.js')).reportCommand(),
+  },
   pull: {
     summary: 'download a model from the Hugging Face hub',
     load: async () => (await import('./pull.js')).pullCommand(),
@@ -49,11 +53,6 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
   },
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
-
 /** Makes usage errors throw, in the form of all other errors. */
 function settle(command: Command): void {
   command.exitOverride()
@@ -70,7 +69,7 @@ function settle(command: Command): void {
 async function run(args: readonly string[]): Promise<void> {
   const program = new Command('hrm')
     .description('Hierarchical Reasoning Model: train and solve on any CPU')
-    .version(version())
+    .version(packageVersion())
     .showHelpAfterError(false)
   const called = args.find((arg) => !arg.startsWith('-'))
   const loaded = called === 'help' ? args[args.indexOf('help') + 1] : called

@@ -5,7 +5,7 @@ import { table } from '../render/text.js'
 import type { EvalTask, TaskScore } from './eval-tasks.js'
 import { formatCount, formatPercent } from './output.js'
 import { type TaskFormat, taskFormat } from './task-format.js'
-import { wilsonInterval } from './wilson.js'
+import { wilsonInterval } from '../wilson.js'
 
 function formatOf(dataset: Dataset, task: TaskFormat['task']): TaskFormat | undefined {
   return taskFormat(dataset, dataset.vocabulary(), task)

@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../config.js'
+import type { SudokuSize } from '../sudoku/geometry.js'
 
 /** Token of an empty cell; 0 is padding, digit d is token d + 1. */
 const blankToken = 1
@@ -10,15 +10,9 @@ export interface SudokuFormat {
   digits: (tokens: ArrayLike<number>) => number[]
 }
 
-/** The format of a model of `size`² tokens and the vocabulary padding, empty, 1 … size; undefined for other models. */
-export function sudokuFormat({
-  seqLen,
-  vocabSize,
-}: Pick<ModelConfig, 'seqLen' | 'vocabSize'>): SudokuFormat | undefined {
-  const size = [4, 6, 9].find((side) => side * side === seqLen && vocabSize === side + 2)
-  return size === undefined
-    ? undefined
-    : { size, digits: (tokens) => Array.from(tokens, (token) => token - blankToken) }
+/** The format of models of a size, whose vocabulary is padding, empty, 1 … size. */
+export function sudokuFormat(size: SudokuSize): SudokuFormat {
+  return { size, digits: (tokens) => Array.from(tokens, (token) => token - blankToken) }
 }
 
 /** Reads a grid as size² characters, `.` or `0` for an empty cell; undefined where it is none. */

@@ -1,9 +1,8 @@
 import { arcSeqLen, arcVocabSize, cropGrid, encodeGrid, gridCorner, isBordered } from '../arc/encode.js'
 import { gridRows } from '../arc/grid.js'
 import { parseArcGrid } from '../arc/read.js'
-import type { ModelConfig } from '../config.js'
 import { decodeAnswer, decodeInput, gridFromJson, gridToTokens, tokensByValue, valuesToJson } from '../grid/index.js'
-import { isOfficialMaze, mazeSide, mazeText, mazeTokens, mazeVocabSize } from '../maze/cells.js'
+import { mazeText, mazeTokens } from '../maze/cells.js'
 import { verifyMaze } from '../maze/paths.js'
 import { drawArc } from '../render/arc.js'
 import { drawGrid } from '../render/grid.js'
@@ -13,11 +12,11 @@ import { filmstrip, type RenderOptions } from '../render/text.js'
 import type { SegmentState } from '../solver.js'
 import { parseStrictJson, type StrictJson } from '../strict-json.js'
 import { tokensToDigits, verifySudoku } from '../sudoku/index.js'
+import { knownTask, type TaskSizes } from '../task.js'
 import type { Vocabulary } from '../vocabulary.js'
 import { type SudokuFormat, sudokuFormat, sudokuText, sudokuTokens } from './sudoku-format.js'
 
 type Tokens = ArrayLike<number>
-type Sizes = Pick<ModelConfig, 'seqLen' | 'vocabSize'>
 
 /** A line of input as tokens, or what is wrong with it. */
 export type ReadLine = readonly number[] | { expected: string; got: string }
@@ -46,7 +45,7 @@ const rules = {
 }
 
 /** A JSON array of tokens, or what was expected instead. */
-export function readTokenList(line: string, { seqLen, vocabSize }: Sizes): ReadLine {
+export function readTokenList(line: string, { seqLen, vocabSize }: TaskSizes): ReadLine {
   const isToken = (token: unknown) => Number.isInteger(token) && (token as number) >= 0 && (token as number) < vocabSize
   try {
     const tokens: unknown = JSON.parse(line)
@@ -57,7 +56,7 @@ export function readTokenList(line: string, { seqLen, vocabSize }: Sizes): ReadL
   return { expected: `a JSON array of ${seqLen} tokens from 0 to ${vocabSize - 1}`, got: line.trim() }
 }
 
-function formatSudoku(sizes: Sizes, sudoku: SudokuFormat): TaskFormat {
+function formatSudoku(sizes: TaskSizes, sudoku: SudokuFormat): TaskFormat {
   const { size, digits } = sudoku
   return {
     task: 'sudoku',
@@ -78,7 +77,7 @@ function formatSudoku(sizes: Sizes, sudoku: SudokuFormat): TaskFormat {
   }
 }
 
-function formatMaze(sizes: Sizes): TaskFormat {
+function formatMaze(sizes: TaskSizes): TaskFormat {
   const side = Math.sqrt(sizes.seqLen)
   return {
     task: 'maze',
@@ -176,26 +175,25 @@ function formatGrid(vocabulary: Vocabulary): TaskFormat {
   }
 }
 
-/**
- * The format of a model or dataset, by its vocabulary where it has one, else by its sizes; undefined where these say
- * nothing, or another task than the one asked for.
- */
+/** The format of a model or dataset; undefined where its task is unknown, or another than the one asked for. */
 export function taskFormat(
-  sizes: Sizes,
+  sizes: TaskSizes,
   vocabulary: Vocabulary | undefined,
   asked?: TaskFormat['task'],
 ): TaskFormat | undefined {
-  const wanted = (task: TaskFormat['task']) => asked === undefined || asked === task
-  if (vocabulary !== undefined) {
-    if (!wanted(vocabulary.task)) return undefined
-    return vocabulary.task === 'grid' ? formatGrid(vocabulary) : formatMaze(sizes)
+  const known = knownTask(sizes, vocabulary, asked)
+  switch (known?.task) {
+    case 'sudoku':
+      return formatSudoku(sizes, sudokuFormat(known.size))
+    case 'maze':
+      return formatMaze(sizes)
+    case 'arc':
+      return arcFormat
+    case 'grid':
+      return formatGrid(known.vocabulary)
+    default:
+      return undefined
   }
-  const sudoku = sudokuFormat(sizes)
-  if (sudoku && wanted('sudoku')) return formatSudoku(sizes, sudoku)
-  if (sizes.seqLen === arcSeqLen && sizes.vocabSize === arcVocabSize && wanted('arc')) return arcFormat
-  // Mazes of other sizes have the sizes of much else, so they must be asked for.
-  const maze = asked === 'maze' ? sizes.vocabSize === mazeVocabSize && mazeSide(sizes.seqLen) : isOfficialMaze(sizes)
-  return maze && wanted('maze') ? formatMaze(sizes) : undefined
 }
 
 /** Draws a puzzle and what each segment answered. */

@@ -32,3 +32,8 @@ export function mazeText(tokens: ArrayLike<number>): string {
 export function isOfficialMaze({ vocabSize, seqLen }: { vocabSize: number; seqLen: number }): boolean {
   return vocabSize === mazeVocabSize && seqLen === 900
 }
+
+/** Whether an answer may have this cell: the question's own, or a path over open cells. */
+export function isAllowedCell(asked: number, answered: number): boolean {
+  return answered === asked || (answered === cell.path && asked === cell.open)
+}

@@ -1,4 +1,4 @@
-import { cell, mazeText } from '../maze/cells.js'
+import { cell, isAllowedCell, mazeText } from '../maze/cells.js'
 import { type RenderOptions, type Style, style } from './text.js'
 
 /** A square maze with what is to be shown of an answer; tokens row by row. */
@@ -8,11 +8,6 @@ export interface MazePicture {
   answer?: ArrayLike<number> | undefined
   /** The answer one segment earlier: cells that differ from it are changed. */
   previous?: ArrayLike<number> | undefined
-}
-
-/** Whether an answer may have this cell: the question's own, or a path over open cells. */
-function isAllowed(asked: number, answered: number): boolean {
-  return answered === asked || (answered === cell.path && asked === cell.open)
 }
 
 /**
@@ -26,7 +21,7 @@ export function drawMaze(
   const drawCell = (at: number) => {
     const token = answer[at]!
     const text = mazeText([token])
-    const allowed = isAllowed(question[at]!, token)
+    const allowed = isAllowedCell(question[at]!, token)
     if (!options.color) return allowed ? text : '!'
     const formats: string[] = []
     if (!allowed) formats.push('red')

@@ -1,43 +1,16 @@
+import { brokenCells, type SudokuGrid } from '../sudoku/broken-cells.js'
 import { sudokuGeometry } from '../sudoku/geometry.js'
 import { type RenderOptions, type Style, style } from './text.js'
 
-/** A grid of size x size cells, row-major; digits 1 … size, 0 = empty. */
-export interface SudokuGrid {
-  size: number
-  digits: ArrayLike<number>
-  /** The puzzle: cells that hold a digit here are givens. */
-  givens?: ArrayLike<number>
+export interface SudokuPicture extends SudokuGrid {
   /** The grid one segment earlier: cells that differ from it are changed. */
   previous?: ArrayLike<number> | undefined
-}
-
-/** Marks the cells that break a rule: a digit twice in a row, column or box, no digit, or a given overwritten. */
-export function brokenCells({ size, digits, givens }: SudokuGrid): boolean[] {
-  const { cells, rowOf, columnOf, boxOf } = sudokuGeometry(size)
-  const units = [rowOf, columnOf, boxOf]
-  /** How often each digit is in each row, column and box. */
-  const counts = units.map(() => new Map<string, number>())
-  const key = (unit: number, digit: number) => `${unit} ${digit}`
-  for (let cell = 0; cell < cells; cell++) {
-    units.forEach((unitOf, kind) => {
-      const at = key(unitOf[cell]!, digits[cell]!)
-      counts[kind]!.set(at, (counts[kind]!.get(at) ?? 0) + 1)
-    })
-  }
-  return Array.from({ length: cells }, (_, cell) => {
-    const digit = digits[cell]!
-    const given = givens?.[cell] ?? 0
-    if (given !== 0 && given !== digit) return true
-    if (digit === 0) return false
-    const isDigit = digit >= 1 && digit <= size
-    return !isDigit || units.some((unitOf, kind) => counts[kind]!.get(key(unitOf[cell]!, digit))! > 1)
-  })
 }
 
 const marks = { broken: '!', changed: '*', none: ' ' }
 
 /** Draws one grid: givens bold, changed cells inverse, broken rules red; plain text marks them `*` and `!` instead. */
-export function drawSudoku(grid: SudokuGrid, options: RenderOptions): string[] {
+export function drawSudoku(grid: SudokuPicture, options: RenderOptions): string[] {
   const { size, digits, givens, previous } = grid
   const { boxRows, boxColumns } = sudokuGeometry(size)
   const broken = brokenCells(grid)

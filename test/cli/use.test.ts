@@ -1,7 +1,7 @@
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { wilsonInterval } from '#dist/cli/wilson.js'
+import { wilsonInterval } from '#dist/wilson.js'
 import { verifySudoku } from '#dist/sudoku/index.js'
 import { puzzles, small, sudokuFolder } from './fixtures.js'
 import { hrm, lastJson } from './process.js'

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { join } from 'node:path'
-import { HRM, type EvalEvent, type StepEvent, type TrainEvent } from '#dist/index.js'
+import { HRM, type EvalEvent, type StartEvent, type StepEvent, type TrainEvent } from '#dist/index.js'
 import { TrainLoader, validationGroups } from '#dist/loader.js'
 import { examples, recipe, rejection, tiny, tinyDataset } from './fixtures.js'
 
@@ -28,7 +28,9 @@ test('events come in order and carry the official metric names', async (t) => {
   const data = await tinyDataset(t)
   await using model = await HRM.create(tiny)
   const events = await collect(model.train(data, { ...recipe, evalEverySteps: 10, ema: 0.9 }))
-  t.same(events[0], { type: 'start', step: 0, lastStep: 24, totalSteps: 24, resumed: null })
+  const { environment, ...start } = events[0] as StartEvent
+  t.same(start, { type: 'start', step: 0, lastStep: 24, totalSteps: 24, resumed: null })
+  t.match(environment, { version: /^\d+\.\d+\.\d+/, device: /^(cpu|cuda)/, platform: /-/, node: process.version })
   t.same(
     steps(events).map(({ step }) => step),
     Array.from({ length: 24 }, (_, i) => i + 1),

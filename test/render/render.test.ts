@@ -4,9 +4,10 @@ import { mazeTokens } from '#dist/maze/index.js'
 import { drawArc } from '#dist/render/arc.js'
 import { drawGrid } from '#dist/render/grid.js'
 import { drawMaze } from '#dist/render/maze.js'
-import { brokenCells, drawSudoku } from '#dist/render/sudoku.js'
+import { drawSudoku } from '#dist/render/sudoku.js'
 import { filmstrip, renderOptions, sideBySide, table, visibleWidth } from '#dist/render/text.js'
 import { drawTokens } from '#dist/render/tokens.js'
+import { brokenCells } from '#dist/sudoku/broken-cells.js'
 
 const digitsOf = (text: string) => Array.from(text, Number)
 const plain = { color: false, columns: 80 }
