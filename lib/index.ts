@@ -28,6 +28,7 @@ export type {
   CheckpointEvent,
   EndEvent,
   EvalEvent,
+  LogErrorEvent,
   SaveErrorEvent,
   StartEvent,
   StepEvent,
