@@ -59,7 +59,7 @@ test('the tarball holds what running and compiling need, and nothing of the test
       .filter((path) => statSync(join(root, path)).isFile() && !path.startsWith(onCpu)),
   )
   const needed = [...tracked, 'CMakeLists.txt', 'LICENSE', 'README.md', 'CHANGELOG.md', 'scripts/install.cjs']
-  needed.push('dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'presets/tiny.json')
+  needed.push('dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'presets/tiny.json', 'vectors/pytorch.json')
   t.strictSame(
     needed.filter((path) => !paths.includes(path)),
     [],
