@@ -21,6 +21,7 @@ import {
   writeSafetensors,
 } from './safetensors.js'
 import { parseStrictJson, type StrictJson } from './strict-json.js'
+import { isFloat, itemSizes, toFloat32 } from './tensor-types.js'
 import { encodeVocabulary, parseVocabulary, type Vocabulary, vocabularyFile } from './vocabulary.js'
 
 const files = {
@@ -264,15 +265,14 @@ export async function stateHash(path: string): Promise<string> {
 /** The tensor with its bytes watched: ERR_HRM_NON_FINITE where a value is a NaN or an infinity. */
 function finite(entry: SafetensorsEntry): SafetensorsEntry {
   const { name, dtype, data } = entry
-  const Values = dtype === 'F32' ? Float32Array : dtype === 'F64' ? Float64Array : undefined
-  if (Values === undefined) return entry
+  if (!isFloat(dtype)) return entry
   const chunks = async function* () {
     for await (const chunk of ArrayBuffer.isView(data) ? piecesOf(data) : data.chunks()) {
-      const values = new Values(
-        chunk.buffer as ArrayBuffer,
-        chunk.byteOffset,
-        chunk.byteLength / Values.BYTES_PER_ELEMENT,
-      )
+      const { buffer, byteOffset, byteLength } = chunk
+      const values =
+        dtype === 'F64'
+          ? new Float64Array(buffer as ArrayBuffer, byteOffset, byteLength / itemSizes.F64)
+          : toFloat32(dtype, chunk)
       // Only a NaN or an infinity less itself is not zero, but a NaN, which stays in the sum.
       let zero = 0
       for (let i = 0; i < values.length; i++) zero += values[i]! - values[i]!
@@ -376,17 +376,22 @@ export async function fillCheckpoint(dir: string, engine: Engine, content: Check
   await writer.end()
 }
 
-/** Writes the files of a checkpoint without trainer state into an empty folder, from the model's tensors in order. */
+/**
+ * Writes the files of a checkpoint without trainer state into an empty folder, from the model's tensors in order.
+ *
+ * @param card - text of README.md, @default one that describes the model
+ */
 export async function fillImportedCheckpoint(
   dir: string,
   content: Pick<CheckpointContent, 'config' | 'vocabulary'>,
   tensors: readonly SafetensorsEntry[],
+  card?: string,
 ): Promise<void> {
   const writer = new CheckpointWriter(dir)
   await writer.json(files.config, toOfficial(content.config))
   await writer.tensors(files.model, tensors)
   if (content.vocabulary) await writer.text(files.vocabulary, encodeVocabulary(content.vocabulary))
-  await writer.text(files.card, modelCard(content, tensors))
+  await writer.text(files.card, card ?? modelCard(content, tensors))
   await writer.end()
 }
 

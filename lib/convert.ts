@@ -6,7 +6,7 @@ import { readIdentifiers } from './dataset-files.js'
 import { exists, writeFolder } from './durable-folder.js'
 import { argumentError, HRMError } from './errors.js'
 import type { Weights } from './evaluate.js'
-import { float32Bytes, type ModelSource, openCheckpointSource } from './model-source.js'
+import { type ModelSource, openCheckpointSource, tensorBytes } from './model-source.js'
 import { modelTensors } from './model-tensors.js'
 import { matchPuzzles, withPuzzles } from './puzzle-match.js'
 import { configFile } from './pytorch/official-config.js'
@@ -27,7 +27,14 @@ export interface ConvertOptions {
   seqLen?: number | undefined
   /** `identifiers.json` of the dataset that the puzzle embeddings were trained on, to match them with `dataset` by name. */
   identifiersFrom?: string | undefined
+  /** Of a checkpoint folder that is written: how its values are stored. @default 'fp32' */
+  dtype?: keyof typeof storedTypes | undefined
+  /** Of a checkpoint folder that is written: the text of its README.md. @default one that describes the model */
+  card?: string | undefined
 }
+
+/** Names of dtypes in safetensors files. */
+const storedTypes = { fp32: 'F32', bf16: 'BF16' } as const
 
 /** What was read and how. */
 export interface ConvertSummary {
@@ -135,14 +142,15 @@ export async function convertToFolder(input: string, output: string, options: Co
     throw new HRMError('ERR_HRM_CHECKPOINT', `[convert] expected a new folder or a checkpoint, got ${output}`, {
       path: output,
     })
+  const dtype = storedTypes[options.dtype ?? 'fp32']
   return convert(input, options, (source) =>
     writeFolder('convert', output, (dir) => {
       const entries = modelTensors(source.config.model).map((tensor) => ({
         ...tensor,
-        dtype: 'F32' as const,
-        data: float32Bytes(source, tensor),
+        dtype,
+        data: tensorBytes(source, tensor, dtype),
       }))
-      return fillImportedCheckpoint(dir, source, entries)
+      return fillImportedCheckpoint(dir, source, entries, options.card)
     }),
   )
 }
@@ -152,6 +160,12 @@ export async function convertToFolder(input: string, output: string, options: Co
  *
  * @throws as convertToFolder()
  */
-export function convertToPyTorch(input: string, output: string, options: ConvertOptions): Promise<ConvertSummary> {
+export async function convertToPyTorch(
+  input: string,
+  output: string,
+  options: ConvertOptions,
+): Promise<ConvertSummary> {
+  if (options.dtype !== undefined || options.card !== undefined)
+    throw argumentError(`[convert] expected dtype and card with a checkpoint folder only, got ${output}`)
   return convert(input, options, (source) => writeOfficialCheckpoint(source, output))
 }

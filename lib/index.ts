@@ -29,6 +29,7 @@ export type {
   CheckpointEvent,
   EndEvent,
   EvalEvent,
+  LogErrorEvent,
   SaveErrorEvent,
   StartEvent,
   StepEvent,

@@ -5,7 +5,7 @@ import { HRMError } from './errors.js'
 import type { Weights } from './evaluate.js'
 import { modelTensors, type TensorShape } from './model-tensors.js'
 import { readSafetensors, type SafetensorsInfo, type TensorBytes } from './safetensors.js'
-import { isFloat, itemSizes, toFloat32 } from './tensor-types.js'
+import { isFloat, itemSizes, toBfloat16, toFloat32 } from './tensor-types.js'
 import type { Vocabulary } from './vocabulary.js'
 
 /** Bytes of float32 given out at once. */
@@ -34,16 +34,17 @@ export interface ModelSource {
   close(): Promise<void>
 }
 
-/** All of a tensor, piece by piece. */
-export function float32Bytes(source: ModelSource, { name, shape }: TensorShape): TensorBytes {
+/** All of a tensor as it is or rounded to bfloat16, piece by piece. */
+export function tensorBytes(source: ModelSource, { name, shape }: TensorShape, dtype: 'F32' | 'BF16'): TensorBytes {
   const count = shape.reduce((product, extent) => product * extent, 1)
   const perChunk = CHUNK_BYTES / itemSizes.F32
   return {
-    byteLength: count * itemSizes.F32,
+    byteLength: count * itemSizes[dtype],
     async *chunks() {
       for (let begin = 0; begin < count; begin += perChunk) {
         const values = await source.read(name, begin, Math.min(begin + perChunk, count))
-        yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+        const { buffer, byteOffset, byteLength } = dtype === 'F32' ? values : toBfloat16(values)
+        yield new Uint8Array(buffer, byteOffset, byteLength)
       }
     },
   }

@@ -1,5 +1,6 @@
-import { constants, type FileHandle, open, readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
+import { AppendFile } from './append-file.js'
 import {
   exists,
   fileError,
@@ -39,12 +40,12 @@ export async function readPointer(dir: string, pointer: Pointer): Promise<string
 export class RunFolder {
   readonly dir: string
   readonly #lock: { release(): void }
-  readonly #metrics: Metrics
+  readonly #metrics: AppendFile
 
   private constructor(dir: string, lock: { release(): void }) {
     this.dir = dir
     this.#lock = lock
-    this.#metrics = new Metrics(join(dir, metricsName))
+    this.#metrics = new AppendFile(join(dir, metricsName))
   }
 
   /**
@@ -152,7 +153,7 @@ export class RunFolder {
 
   /** Adds a line to metrics.jsonl; it is written in the background. */
   log(event: object): void {
-    this.#metrics.add(`${JSON.stringify(event)}\n`)
+    this.#metrics.add(Buffer.from(`${JSON.stringify(event)}\n`))
   }
 
   /** Forces the lines of metrics.jsonl to the disk. @throws ERR_HRM_IO; they are kept for the next call then */
@@ -168,61 +169,5 @@ export class RunFolder {
   async release(): Promise<void> {
     await this.#metrics.close()
     this.#lock.release()
-  }
-}
-
-/** The end of metrics.jsonl. Lines that could not be written whole are written again in their place. */
-class Metrics {
-  readonly path: string
-  #handle: FileHandle | undefined
-  /** Bytes of whole lines in the file. */
-  #end = 0
-  /** Not in the file yet. */
-  #lines: string[] = []
-  #writing: Promise<void> = Promise.resolve()
-  /** Whether further lines need no write of their own: one in progress takes them along, or after a failure flush() does. */
-  #waiting = false
-
-  constructor(path: string) {
-    this.path = path
-  }
-
-  add(line: string): void {
-    this.#lines.push(line)
-    if (this.#waiting) return
-    this.#writing = this.#write()
-    // flush() reports a failure; until then it must not count as unhandled.
-    this.#writing.catch(() => {})
-  }
-
-  async #write(): Promise<void> {
-    this.#waiting = true
-    if (this.#handle === undefined) {
-      this.#handle = await open(this.path, constants.O_WRONLY | constants.O_CREAT)
-      this.#end = (await this.#handle.stat()).size
-    }
-    while (this.#lines.length > 0) {
-      const count = this.#lines.length
-      const bytes = Buffer.from(this.#lines.join(''))
-      for (let done = 0; done < bytes.length;) {
-        done += (await this.#handle.write(bytes, done, bytes.length - done, this.#end + done)).bytesWritten
-      }
-      this.#end += bytes.length
-      this.#lines.splice(0, count)
-    }
-    this.#waiting = false
-  }
-
-  /** Writes what is not written yet, and forces all to the disk. */
-  async flush(): Promise<void> {
-    await this.#writing.catch(() => {})
-    this.#writing = this.#write()
-    await this.#writing
-    await this.#handle?.sync()
-  }
-
-  async close(): Promise<void> {
-    await this.flush().catch(() => {})
-    await this.#handle?.close().catch(() => {})
   }
 }

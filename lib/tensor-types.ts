@@ -28,3 +28,13 @@ function float16(bits: number): number {
   if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN
   return sign * (1024 + fraction) * 2 ** (exponent - 25)
 }
+
+/** The bit patterns of values rounded to bfloat16, ties to even; what is too large becomes an infinity. */
+export function toBfloat16(values: Float32Array): Uint16Array {
+  const patterns = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  return Uint16Array.from(patterns, (pattern) => {
+    // A NaN whose payload is in the lower half alone must stay one.
+    if ((pattern & 0x7fffffff) > 0x7f800000) return (pattern >>> 16) | 0x40
+    return (pattern + 0x7fff + ((pattern >>> 16) & 1)) >>> 16
+  })
+}

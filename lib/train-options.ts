@@ -42,6 +42,13 @@ export type TrainOptions = Partial<TrainConfig> & {
    * @default 'raw'
    */
   finalWeights?: Weights
+  /**
+   * Folder for files of events that TensorBoard shows; made if need be. Tags are `train/lm_loss`, `eval/all/accuracy` and
+   * so on, `eval_ema/…` for averaged weights, at the steps that metrics.jsonl has. A run that resumes adds a file, and
+   * what came after its checkpoint is no longer shown.
+   * @default none
+   */
+  tensorboard?: string
   /** Names recorded in checkpoints. */
   run?: Partial<RunConfig>
   /** Ends the run after the step in progress; a checkpoint is saved, then the run rejects with `signal.reason`. */
@@ -58,6 +65,7 @@ export interface TrainPlan {
   best: { set: string; metric: BestMetric } | undefined
   checkpoint: { dir: string; everySteps: number; keep: number } | undefined
   resume: string | false
+  tensorboard: string | undefined
   finalWeights: Weights
   signal: AbortSignal | undefined
 }
@@ -98,7 +106,7 @@ export function planTraining(dataset: Dataset, model: ModelConfig, options: Trai
   if (typeof options !== 'object' || options === null) {
     throw argumentError(`[${op}] expected an options object, got ${show(options)}`)
   }
-  const { checkpoint, resume, finalWeights, run, signal, ...recipe } = options
+  const { checkpoint, resume, finalWeights, tensorboard, run, signal, ...recipe } = options
   const train = resolveTrainOptions(recipe)
   checkDataset(op, dataset, model)
   checkOptions(op, checkpoint, ['dir', 'everySteps', 'keep', 'best'])
@@ -131,6 +139,7 @@ export function planTraining(dataset: Dataset, model: ModelConfig, options: Trai
       keep: integerOption(op, 'checkpoint.keep', checkpoint.keep, 1, 2 ** 53, 3),
     },
     resume: resume === false ? false : pathOption(op, 'resume', resume, false),
+    tensorboard: pathOption(op, 'tensorboard', tensorboard, undefined),
     finalWeights: weights,
     signal: signalOption(op, signal),
   }

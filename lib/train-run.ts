@@ -66,6 +66,18 @@ export interface SaveErrorEvent {
   details: Readonly<Record<string, unknown>>
 }
 
+/**
+ * What is for TensorBoard could not be written, by ERR_HRM_IO. Training goes on; it is tried again with the next
+ * evaluation or checkpoint.
+ */
+export interface LogErrorEvent {
+  type: 'log_error'
+  step: number
+  /** Of the error; its details name the path. */
+  message: string
+  details: Readonly<Record<string, unknown>>
+}
+
 /** The last event of a run. */
 export interface EndEvent {
   type: 'end'
@@ -79,7 +91,8 @@ export interface EndEvent {
   checkpoint: string | null
 }
 
-export type TrainEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | SaveErrorEvent | EndEvent
+export type TrainEvent =
+  StartEvent | StepEvent | EvalEvent | CheckpointEvent | SaveErrorEvent | LogErrorEvent | EndEvent
 
 /** What the training loop sees of its run. */
 export interface RunControl {

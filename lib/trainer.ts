@@ -19,6 +19,7 @@ import { trainMetrics } from './metrics.js'
 import type { NativeStepResult } from './native.js'
 import { show } from './options.js'
 import { readPointer, RunFolder } from './run-folder.js'
+import { TensorBoard } from './tensorboard.js'
 import { planTraining, type TrainOptions, type TrainPlan } from './train-options.js'
 import type { EndEvent, EvalEvent, RunControl, TrainEvent } from './train-run.js'
 import type { Vocabulary } from './vocabulary.js'
@@ -87,6 +88,7 @@ class Training {
   readonly #plan: TrainPlan
   readonly #control: RunControl
   readonly #folder: RunFolder | undefined
+  readonly #tensorboard: TensorBoard | undefined
   readonly #datasetHash: string
   readonly #vocabulary: Vocabulary | undefined
   readonly #loader: TrainLoader
@@ -109,6 +111,7 @@ class Training {
     plan: TrainPlan,
     control: RunControl,
     folder: RunFolder | undefined,
+    tensorboard: TensorBoard | undefined,
     datasetHash: string,
   ) {
     this.#target = target
@@ -117,6 +120,7 @@ class Training {
     this.#plan = plan
     this.#control = control
     this.#folder = folder
+    this.#tensorboard = tensorboard
     this.#datasetHash = datasetHash
     this.#vocabulary = dataset.vocabulary()
     const { train, evaluation } = plan
@@ -160,6 +164,7 @@ class Training {
       if (reason === 'completed' && this.#evaluatedStep !== this.#step) await this.#evaluate()
       if (this.#interrupted && this.#evaluationPending) reason = 'stopped'
       await this.#save()
+      await this.#flushTensorBoard()
       this.#plan.signal?.throwIfAborted()
       if (this.#plan.finalWeights === 'ema') await this.#adoptAverages()
       const end: EndEvent = { type: 'end', step: this.#step, reason, checkpoint: this.#checkpoint }
@@ -186,7 +191,10 @@ class Training {
   }
 
   #emit(event: TrainEvent): void {
-    if (event.type !== 'step' || event.step % this.#plan.train.logEvery === 0) this.#folder?.log(event)
+    if (event.type !== 'step' || event.step % this.#plan.train.logEvery === 0) {
+      this.#folder?.log(event)
+      this.#tensorboard?.log(event)
+    }
     this.#control.emit(event)
   }
 
@@ -333,6 +341,23 @@ class Training {
       this.#patience = better ? { best: score, since: 0 } : { best, since: since + 1 }
     }
     this.#emit(this.#evaluation)
+    await this.#flushTensorBoard()
+  }
+
+  /** Forces what TensorBoard shows to the disk, which no run depends on. */
+  async #flushTensorBoard(): Promise<void> {
+    try {
+      await this.#tensorboard?.flush()
+    } catch (error) {
+      this.#reportIo('log_error', error)
+    }
+  }
+
+  /** Tells of an error of the file system that does not end the run; throws others. */
+  #reportIo(type: 'save_error' | 'log_error', error: unknown): void {
+    if (!(error instanceof HRMError && error.code === 'ERR_HRM_IO')) throw error
+    const { message, details } = error
+    this.#emit({ type, step: this.#step, message, details })
   }
 
   /** Saves; a full disk must not end a run that may save the next time. */
@@ -340,15 +365,14 @@ class Training {
     try {
       await this.#save()
     } catch (error) {
-      if (!(error instanceof HRMError && error.code === 'ERR_HRM_IO')) throw error
-      const { message, details } = error
-      this.#emit({ type: 'save_error', step: this.#step, message, details })
+      this.#reportIo('save_error', error)
     }
   }
 
   async #save(): Promise<void> {
     if (!this.#folder || this.#savedStep === this.#step) return
     await this.#folder.flush()
+    await this.#flushTensorBoard()
     const evaluation = this.#evaluatedStep === this.#step ? this.#evaluation : undefined
     const { train, run } = this.#plan
     const content = {
@@ -419,11 +443,16 @@ export async function train(
   const checked = planTraining(dataset, target.model, options)
   checked.signal?.throwIfAborted()
   const folder = checked.checkpoint && (await RunFolder.open(checked.checkpoint.dir))
+  let tensorboard: TensorBoard | undefined
   try {
     const datasetHash = await dataset.hash()
     const resumed = await findResumed(checked, target.model, datasetHash)
-    return await new Training(target, dataset, checked, control, folder, datasetHash).run(resumed)
+    if (checked.tensorboard !== undefined) {
+      tensorboard = await TensorBoard.open(checked.tensorboard, resumed?.trainer?.step ?? 0)
+    }
+    return await new Training(target, dataset, checked, control, folder, tensorboard, datasetHash).run(resumed)
   } finally {
+    await tensorboard?.close()
     await folder?.release()
   }
 }

@@ -1,13 +1,17 @@
+import { readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { Command, Option } from 'commander'
 import { type ConvertOptions, type ConvertSummary, convertToFolder, convertToPyTorch } from '../convert.js'
+import { fileError } from '../durable-folder.js'
 import { argumentError } from '../errors.js'
 import { loading } from './exit.js'
 import { integerOption } from './options.js'
 import { formatCount, print, printJson } from './output.js'
 
-interface CommandOptions extends ConvertOptions {
+interface CommandOptions extends Omit<ConvertOptions, 'card'> {
   json?: boolean
+  /** Of what the folder gets as README.md. */
+  card?: string
 }
 
 /** What a conversion reports: for programs as values, for people as lines. */
@@ -34,12 +38,25 @@ function report(output: string, what: string, summary: ConvertSummary): Conversi
   return { values: { ...summary }, lines }
 }
 
+function readCard({ card }: CommandOptions): string | undefined {
+  if (card === undefined) return undefined
+  try {
+    return readFileSync(card, 'utf8')
+  } catch (error) {
+    throw fileError('convert', card, error)
+  }
+}
+
 /** Formats by the extension of the output; without one a folder. */
 const targets: Readonly<Record<string, Target>> = {
   '': {
     summary: 'no extension (checkpoint folder)',
     convert: async (input, output, options) =>
-      report(output, 'checkpoint folder', await convertToFolder(input, output, options)),
+      report(
+        output,
+        'checkpoint folder',
+        await convertToFolder(input, output, { ...options, card: readCard(options) }),
+      ),
   },
   '.pt': {
     summary: '.pt (state dict for the official PyTorch code, with all_config.yaml beside it)',
@@ -96,6 +113,13 @@ export function convertCommand(): Command {
       '--identifiers-from <file>',
       'identifiers.json of the dataset it was trained on: puzzles of --dataset are matched by name',
     )
+    .addOption(
+      new Option('--dtype <name>', 'of a checkpoint folder: how its values are stored (default: fp32)').choices([
+        'fp32',
+        'bf16',
+      ]),
+    )
+    .option('--card <file>', 'of a checkpoint folder: the text of its README.md, the model card')
     .option('--json', 'print one JSON line')
     .action(convert)
 }

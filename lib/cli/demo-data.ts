@@ -41,23 +41,34 @@ async function copyPuzzles(
   await target.finish()
 }
 
+async function generate(
+  outDir: string,
+  trainPuzzles: number,
+  seed: number,
+  signal: AbortSignal,
+  holes = HOLES,
+): Promise<void> {
+  const made = { size: 4, grids: TRAINING_GRIDS, testPuzzles: HELD_OUT_PUZZLES, numAug: 0 } as const
+  await buildGeneratedSudoku({ outDir, ...made, holes, trainPuzzles, seed, signal })
+}
+
+/**
+ * Writes a dataset whose `test` split holds the held-out puzzles of `seed`: they do not depend on those for training, of
+ * which there is one.
+ *
+ * @param holes - empty cells of every puzzle, 1 … 9, @default as in training
+ */
+export function makeHeldOutData(dir: string, seed: number, signal: AbortSignal, holes?: number): Promise<void> {
+  return generate(dir, 1, seed, signal, holes)
+}
+
 /**
  * Writes the demo's 4x4 puzzles into a folder; the same seed gives the same bytes. The held-out ones are those of
  * `hrm data sudoku --size 4 --holes 8 --grids 240 --generate 20000 --test 384`.
  */
 export async function makeDemoData(dir: string, seed: number, signal: AbortSignal): Promise<DemoData> {
   const all = join(dir, 'all')
-  await buildGeneratedSudoku({
-    outDir: all,
-    size: 4,
-    holes: HOLES,
-    grids: TRAINING_GRIDS,
-    trainPuzzles: TRAINING_PUZZLES + VALIDATION_PUZZLES,
-    testPuzzles: HELD_OUT_PUZZLES,
-    numAug: 0,
-    seed,
-    signal,
-  })
+  await generate(all, TRAINING_PUZZLES + VALIDATION_PUZZLES, seed, signal)
   using source = await Dataset.open(all)
   const training = join(dir, 'training')
   const writer = await DatasetWriter.create(training)

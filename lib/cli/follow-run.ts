@@ -93,6 +93,9 @@ export async function followRun(run: TrainRun, options: FollowOptions): Promise<
         case 'save_error':
           progress?.note(`step ${event.step}: no checkpoint: ${event.message}`)
           break
+        case 'log_error':
+          progress?.note(`step ${event.step}: no lines for TensorBoard: ${event.message}`)
+          break
         case 'checkpoint':
       }
     }

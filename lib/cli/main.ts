@@ -8,7 +8,7 @@ import { endOnClosedPipe, note } from './output.js'
 /** Commands in the order of the help; a command is loaded only when it is called. */
 const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
   demo: {
-    summary: 'train a small model on 4x4 Sudoku and watch it solve held-out puzzles',
+    summary: 'watch a small model solve held-out 4x4 Sudokus, or train it first',
     load: async () => (await import('./demo.js')).demoCommand(),
   },
   data: {

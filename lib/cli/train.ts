@@ -46,6 +46,7 @@ interface CommandOptions extends DeviceOptions {
   keep?: number
   ema?: number
   seed?: number
+  tensorboard?: string
 }
 
 /** All that a run is started with. */
@@ -181,7 +182,13 @@ async function train(overrides: string[], options: CommandOptions): Promise<void
     )
     const stepSeconds = await estimateStepSeconds(model, dataset, plan.train.globalBatchSize)
     interrupts.signal.throwIfAborted()
-    const trainOptions: TrainOptions = { ...plan.train, run, resume: plan.resume ?? false }
+    const { tensorboard } = options
+    const trainOptions: TrainOptions = {
+      ...plan.train,
+      run,
+      resume: plan.resume ?? false,
+      ...(tensorboard === undefined ? {} : { tensorboard }),
+    }
     if (dir !== undefined) {
       const { checkpointEverySteps, checkpointKeep } = run
       trainOptions.checkpoint = {
@@ -258,6 +265,7 @@ export function trainCommand(): Command {
     .addOption(integerOption('--keep <n>', 'checkpoints kept besides latest and best (default: 3)'))
     .addOption(shareOption('--ema <decay>', 'decay of the moving average of the weights, 0 = none', true))
     .addOption(integerOption('--seed <n>', 'seed of everything random', 0))
+    .option('--tensorboard <folder>', 'write the metrics for TensorBoard, too')
     .option('--json', 'print events as JSON lines, the result last')
     .action(train)
   return addDeviceOptions(command)

@@ -5,9 +5,8 @@ import type { Dataset } from '../dataset.js'
 import { replaceFile } from '../durable-folder.js'
 import { HRMError } from '../errors.js'
 import { ioError } from '../mapped-file.js'
-import { float32Bytes, type ModelSource, modelSource, type TensorFile } from '../model-source.js'
+import { type ModelSource, modelSource, tensorBytes, type TensorFile } from '../model-source.js'
 import { modelTensors, puzzleTable, startStates } from '../model-tensors.js'
-import type { TensorBytes } from '../safetensors.js'
 import { fileContentError, shown } from './file-error.js'
 import { configFile, encodeOfficialConfig, readOfficialConfig } from './official-config.js'
 import { looksLikePyTorch, PyTorchFile } from './pytorch-file.js'
@@ -158,34 +157,12 @@ export async function openOfficialCheckpoint(path: string, options: ImportOption
 /** Stored names begin with it: the official training saves the compiled model inside its loss head. */
 const savedPrefix = '_orig_mod.model.'
 
-/** Float32 as BF16, rounded to the nearest, halves to even. */
-function toBFloat16(bytes: Uint8Array): Uint8Array {
-  const patterns = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
-  const rounded = Uint16Array.from(patterns, (bits) => {
-    const isNaN = (bits & 0x7fffffff) > 0x7f800000
-    return isNaN ? (bits >>> 16) | 0x40 : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16
-  })
-  return new Uint8Array(rounded.buffer)
-}
-
-function asBFloat16({ byteLength, chunks }: TensorBytes): TensorBytes {
-  return {
-    byteLength: byteLength / 2,
-    async *chunks() {
-      for await (const chunk of chunks()) yield toBFloat16(chunk)
-    },
-  }
-}
-
 /** The start states have the dtype of the forward pass, as the official code makes them; all else is float32. */
 function officialEntries(source: ModelSource): PyTorchEntry[] {
   const half = source.config.run.forwardDtype === 'bfloat16'
   return modelTensors(source.config.model).map(({ name, shape }) => {
-    const data = float32Bytes(source, { name, shape })
-    const entry = { name: savedPrefix + name, shape }
-    return half && startStates.has(name)
-      ? { ...entry, dtype: 'BF16', data: asBFloat16(data) }
-      : { ...entry, dtype: 'F32', data }
+    const dtype = half && startStates.has(name) ? 'BF16' : 'F32'
+    return { name: savedPrefix + name, shape, dtype, data: tensorBytes(source, { name, shape }, dtype) }
   })
 }
 

@@ -1,13 +1,12 @@
 // Disks that fail: one call of a save made to fail by strace, and a disk that is full.
-import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { openCheckpoint, stateHash } from '#dist/checkpoint.js'
 import { HRM, type TrainOptions } from '#dist/index.js'
 import { figure, long } from '../reliability/figures.js'
 import { recipe, rejection, tiny, tinyDataset } from '../facade/fixtures.js'
+import { mountSmallDisk } from './full-disk.js'
 import { type Call, type Fault, trace, withoutStrace } from './system-calls.js'
 
 const errors = ['ENOSPC', 'EIO', 'EACCES']
@@ -151,26 +150,11 @@ test('a save of which a call fails costs nothing, and training goes on', { skip,
   })
 })
 
-/** Makes a file system in memory at a folder; why it cannot, for `skip`. */
-function mountMemory(folder: string, mib: number): string | false {
-  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mib}m`, 'hrm-test', folder], { stdio: 'ignore' })
-  return status === 0 ? false : 'a file system in memory cannot be mounted here'
-}
+const disk = mountSmallDisk(1)
 
-const disk = mkdtempSync(join(tmpdir(), 'hrm-disk-'))
-process.on('exit', () => {
-  spawnSync('umount', ['-l', disk], { stdio: 'ignore' })
-  rmSync(disk, { recursive: true, force: true })
-})
-
-test('a full disk keeps the old checkpoint, and training goes on', { skip: mountMemory(disk, 1) }, async (t) => {
+test('a full disk keeps the old checkpoint, and training goes on', { skip: disk.absent }, async (t) => {
   const data = await tinyDataset(t)
-  const dir = join(disk, 'run')
-  const ballast = join(disk, 'ballast')
-  const fill = (left: number) => {
-    const { bavail, bsize } = statfsSync(disk)
-    writeFileSync(ballast, new Uint8Array(Math.max(0, bavail * bsize - left)))
-  }
+  const dir = join(disk.folder, 'run')
   await using model = await HRM.create({ ...tiny, hiddenSize: 4 })
   const saves = 24
   const saved: number[] = []
@@ -180,7 +164,7 @@ test('a full disk keeps the old checkpoint, and training goes on', { skip: mount
     if (event.type === 'checkpoint') {
       saved.push(event.step)
       // From no space at all to nearly enough.
-      if (event.step % 3 === 1 && event.step < saves - 1) fill(8192 * (event.step - 1))
+      if (event.step % 3 === 1 && event.step < saves - 1) disk.fill(8192 * (event.step - 1))
     }
     if (event.type !== 'save_error') continue
     failed.push(event.step)
@@ -190,7 +174,7 @@ test('a full disk keeps the old checkpoint, and training goes on', { skip: mount
     t.equal(latest, `step_${saved.at(-1)}`)
     t.same(temporaries(dir), [])
     cpSync(join(dir, latest), join(t.testdirName, `copy${event.step}`), { recursive: true })
-    rmSync(ballast)
+    disk.free()
   }
   t.ok(failed.length >= 4, `the saves of steps ${failed.join(', ')} failed`)
   t.equal(saved.length + failed.length, saves)
@@ -198,15 +182,15 @@ test('a full disk keeps the old checkpoint, and training goes on', { skip: mount
   for (const step of failed) await openCheckpoint(join(t.testdirName, `copy${step}`))
   figure(t, 'disk-full', { disk_mib: 1, saves, failed_saves: failed.length, lost: 0 })
   // Where the last save fails the run does, and where the model is saved, that.
-  fill(0)
-  const path = join(disk, 'saved')
+  disk.fill(0)
+  const path = join(disk.folder, 'saved')
   const error = await rejection(model.save(path))
   t.match(error, { code: 'ERR_HRM_IO', details: { errno: 'ENOSPC', path } })
   const run = model.train(data, { ...options(dir), maxSteps: saves + 1, epochs: 100, resume: 'auto' })
   t.match(await rejection(run.done()), { code: 'ERR_HRM_IO', details: { errno: 'ENOSPC' } })
   t.equal((await openCheckpoint(dir)).trainer?.step, saves)
-  t.same([...temporaries(disk), ...temporaries(dir)], [])
-  rmSync(ballast)
+  t.same([...temporaries(disk.folder), ...temporaries(dir)], [])
+  disk.free()
   await model.save(path)
   t.same((await HRM.load(path).then((loaded) => loaded.config)).hiddenSize, 4)
 })

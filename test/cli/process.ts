@@ -13,15 +13,17 @@ export interface HrmOptions {
   input?: string
   env?: Record<string, string>
   cwd?: string
+  /** The program. @default the built one of the checkout */
+  main?: string
   /** Called with all of stderr and stdout so far whenever something was written. */
   watch?: (output: { stdout: string; stderr: string }, kill: (signal: NodeJS.Signals) => void) => void
 }
 
 /** Starts the built `hrm` in a process of its own. */
-export function hrmProcess(args: readonly string[], options: Pick<HrmOptions, 'env' | 'cwd'> = {}) {
+export function hrmProcess(args: readonly string[], options: Pick<HrmOptions, 'env' | 'cwd' | 'main'> = {}) {
   const env = { ...process.env, ...options.env }
   delete env['NODE_OPTIONS']
-  return spawn(process.execPath, [main, ...args], { env, cwd: options.cwd })
+  return spawn(process.execPath, [options.main ?? main, ...args], { env, cwd: options.cwd })
 }
 
 /** Runs the built `hrm` to its end. */

@@ -208,7 +208,10 @@ test('without a GPU the devices and hrm doctor tell why', async (t) => {
   const unusable = { HRM_CUDA_HOST_DEVICES: '0' }
   const code = `${prelude} for (let i = 0; i < 2; i++) (await HRM.create(sizes, { device: 'auto' })).dispose()`
   const { stderr } = await runOnHost(['--input-type=module', '-e', code], unusable)
-  t.equal(stderr.match(/HRMWarning: the GPU is not used: HRM_CUDA_HOST_DEVICES is 0; models run on the CPU/g)?.length, 1)
+  t.equal(
+    stderr.match(/HRMWarning: the GPU is not used: HRM_CUDA_HOST_DEVICES is 0; models run on the CPU/g)?.length,
+    1,
+  )
   const doctor = join(root, 'dist/cli/main.js')
   const { stdout } = await runOnHost([doctor, 'doctor'], { HRM_DEVICE: '' })
   t.match(stdout, /gpu +ok +(none: .+; models run on the CPU|cuda:0)/)
