@@ -23,6 +23,7 @@ export function defaultMaxBatch(config: ModelConfig): number {
   return Math.max(1, Math.min(mostRows, Math.floor(carryBudgetBytes / carryBytes(config, 1))))
 }
 
+/** What the memory is for. */
 export interface MemoryOptions {
   /**
    * Sequences at once, >= 1: maxBatch of solve(), or the batch size of the training.
@@ -51,9 +52,11 @@ export interface MemoryOptions {
   threads?: number
 }
 
+/** Memory that a model will hold, in bytes. */
 export interface MemoryEstimate {
   /** Sum of the parts. */
   bytes: number
+  /** What it is for, in bytes. */
   parts: {
     /** Parameters, puzzle embeddings and start vectors, fp32. */
     weights: number
