@@ -17,6 +17,8 @@ export const presetNames = [
   'arc-1',
   'arc-2',
 ] as const
+
+/** Name of a recipe that ships with the package: a file of `presets/`. */
 export type PresetName = (typeof presetNames)[number]
 
 /** A configuration in TypeScript names, or a part of one. */

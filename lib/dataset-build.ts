@@ -16,9 +16,13 @@ import type { Vocabulary } from './vocabulary.js'
 
 /** What is going on: bytes, files or puzzles, done and in total. */
 export interface BuildProgress {
+  /** What is done, `hash` for instance. */
   phase: string
+  /** Of `done` and `total`. */
   unit: 'bytes' | 'files' | 'puzzles'
+  /** So far. */
   done: number
+  /** In all. */
   total: number
 }
 
@@ -30,13 +34,17 @@ export interface BuildOptions {
   seed: number
   /** Whether existing splits are replaced. @default false */
   force?: boolean
+  /** Ends the build, which leaves what was there; rejects with `signal.reason`. */
   signal?: AbortSignal
+  /** Called now and then. */
   onProgress?: (progress: BuildProgress) => void
 }
 
+/** What was built. */
 export interface BuildResult {
+  /** How much each split holds. */
   splits: Partial<Record<Split, SplitCounts>>
-  /** undefined where the folder has only one split. */
+  /** Test examples that training gives away; undefined where the folder has only one split. */
   leaks: LeakReport | undefined
   /** SHA-256 of the whole dataset. */
   hash: string

@@ -5,6 +5,7 @@ import { HRMError } from './errors.js'
 import { ioError } from './mapped-file.js'
 import { parseStrictJson, type StrictJson } from './strict-json.js'
 
+/** The part that trains the model, and the part that scores it. */
 export type Split = 'train' | 'test'
 
 export const splitNames: readonly Split[] = ['train', 'test']
@@ -26,6 +27,7 @@ export interface DatasetMetadata {
   vocabSize: number
   /** T: tokens of one example. */
   seqLen: number
+  /** Puzzle identifiers are 0 … numPuzzleIdentifiers-1; 0 is the blank one. */
   numPuzzleIdentifiers: number
   /** Groups of all sets together. */
   totalGroups: number

@@ -28,8 +28,11 @@ export type SplitDescription = Omit<DatasetMetadata, 'totalGroups' | 'meanPuzzle
 
 /** How much a split holds, over all its sets. */
 export interface SplitCounts {
+  /** Puzzles with all of their augmentations. */
   groups: number
+  /** Each augmentation counts. */
   puzzles: number
+  /** Inputs with their labels. */
   examples: number
 }
 

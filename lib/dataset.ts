@@ -47,6 +47,7 @@ export interface Example {
   inputs: Int32Array
   /** [T] tokens, or -100. */
   labels: Int32Array
+  /** Puzzle identifier; 0 is the blank one. */
   puzzleId: number
 }
 
@@ -54,9 +55,11 @@ type Arrays = Readonly<Record<SetField, NpyArray>>
 
 /** One set of a split: groups ⊃ puzzles ⊃ examples. */
 export class DatasetSet {
+  /** As its files begin, `all` for instance. */
   readonly name: string
+  /** That of the split. */
   readonly metadata: DatasetMetadata
-  /** [groups + 1]: puzzles of group g are groupIndices[g] … groupIndices[g+1]-1. */
+  /** [groups + 1] first puzzles: those of group g are `groupIndices[g]` … `groupIndices[g+1]` - 1. */
   readonly groupIndices: Int32Array
   readonly #arrays: Arrays
 
@@ -67,6 +70,7 @@ export class DatasetSet {
     this.#arrays = arrays
   }
 
+  /** @internal */
   static async open(dir: string, name: string, metadata: DatasetMetadata): Promise<DatasetSet> {
     const arrays: Partial<Record<SetField, NpyArray>> = {}
     try {
@@ -97,14 +101,17 @@ export class DatasetSet {
     }
   }
 
+  /** Inputs with their labels. */
   get numExamples(): number {
     return this.#arrays.inputs.length
   }
 
+  /** Puzzles: one or more examples of one identifier. */
   get numPuzzles(): number {
     return this.#arrays.puzzle_identifiers.length
   }
 
+  /** Groups: a puzzle with all of its augmentations. */
   get numGroups(): number {
     return this.groupIndices.length - 1
   }
@@ -172,6 +179,7 @@ export class DatasetSet {
     }
   }
 
+  /** @internal */
   close(): void {
     for (const array of Object.values(this.#arrays)) array.close()
   }
@@ -267,6 +275,7 @@ async function openSplit(dir: string, split: Split): Promise<OpenSplit> {
 
 /** A dataset folder in the official layout: `train/` and `test/`, at least one of them, and `identifiers.json`. */
 export class Dataset {
+  /** The folder, as it was given. */
   readonly dir: string
   readonly #splits: ReadonlyMap<Split, OpenSplit>
   #hash: Promise<string> | undefined
@@ -441,6 +450,7 @@ export class Dataset {
     for (const { sets } of this.#splits.values()) for (const set of sets) set.close()
   }
 
+  /** Closes, as `close()`; for `using`. */
   [Symbol.dispose](): void {
     this.close()
   }

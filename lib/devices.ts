@@ -10,6 +10,7 @@ import { choiceOption, integerOption, pathOption } from './options.js'
  */
 export type Precision = 'fp32' | 'bf16' | 'int8' | 'fp64'
 
+/** Where and how a model computes. */
 export interface DeviceOptions {
   /**
    * `auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes the best there is, another that is missing is an error.
@@ -21,7 +22,10 @@ export interface DeviceOptions {
    * @default the environment variable HRM_THREADS, else as many cores as the process may use
    */
   threads?: number
-  /** @default 'bf16' on a GPU, 'fp32' on the CPU */
+  /**
+   * Number format.
+   * @default 'bf16' on a GPU, 'fp32' on the CPU
+   */
   precision?: Precision
   /**
    * Instruction set: `portable`, `avx2`, `avx512`, `avx512vnni`, `neon` (64-bit ARM), or `reference` for the plain loops.
@@ -37,10 +41,13 @@ export const deviceKeys = ['device', 'threads', 'precision', 'isa'] as const
 export interface CpuDevice {
   /** What the option `device` takes. */
   device: 'cpu'
+  /** As the system calls it. */
   name: string
+  /** Main memory of the machine. */
   memoryBytes: number
-  /** Best instruction set, and all that are available. */
+  /** Best instruction set. */
   isa: string
+  /** All instruction sets that this CPU and this build have, as the option `isa` takes them. */
   isas: string[]
   /** Cores that the process may use. */
   threads: number
@@ -50,10 +57,13 @@ export interface CpuDevice {
 export interface GpuDevice {
   /** What the option `device` takes. */
   device: `cuda:${number}`
+  /** As the driver calls it. */
   name: string
+  /** Memory of the card. */
   memoryBytes: number
   /** Compute capability, as '9.0'. */
   capability: string
+  /** Streaming multiprocessors. */
   multiprocessors: number
 }
 

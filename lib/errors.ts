@@ -1,5 +1,4 @@
-/** Every error code the package can raise, with what it means; documented in `docs/errors.md`. */
-export const errorCodes = {
+const meanings = {
   ERR_HRM_ARGUMENT: 'an argument has the wrong type or lies outside its range',
   ERR_HRM_BUSY: 'the model is training and cannot do this now',
   ERR_HRM_CHECKPOINT: 'a checkpoint is missing, incomplete or does not fit',
@@ -18,14 +17,30 @@ export const errorCodes = {
   ERR_HRM_UNSAFE_PICKLE: 'a PyTorch file asks for more than tensors',
 } as const
 
-export type ErrorCode = keyof typeof errorCodes
+/**
+ * The codes of errors that this package raises on purpose.
+ * @useDeclaredType
+ */
+export type ErrorCode = keyof typeof meanings
+
+/** What each error code means; `docs/errors.md` says what to do. */
+export const errorCodes: Readonly<Record<ErrorCode, string>> = meanings
 
 /** An error of this package; `code` is stable, `details` names what was expected and found. */
 export class HRMError extends Error {
+  /** Always `HRMError`. */
   override readonly name = 'HRMError'
+  /** What kind of error it is; codes keep their meaning from version to version. */
   readonly code: ErrorCode
+  /** What was expected and what was found, as values; the keys depend on the code. */
   readonly details: Readonly<Record<string, unknown>>
 
+  /**
+   * @param code - one of `errorCodes`
+   * @param message - `[operation] expected …, got …; do …`
+   * @param details - what was expected and found, as values
+   * @param options - the error behind this one, if any
+   */
   constructor(
     code: ErrorCode,
     message: string,

@@ -21,6 +21,7 @@ export interface Prediction {
   inputs: Int32Array
   /** [seqLen] tokens, or -100. */
   labels: Int32Array
+  /** Puzzle identifier; 0 is the blank one. */
   puzzleId: number
   /** [seqLen] the answer. */
   tokens: Int32Array

@@ -7,7 +7,16 @@ export {
   type RunConfig,
   type TrainConfig,
 } from './config.js'
-export { type Batch, Dataset, type DatasetMetadata, type Example as DatasetExample, type Split } from './dataset.js'
+export type { BuildProgress } from './dataset-build.js'
+export type { SplitCounts } from './dataset-writer.js'
+export {
+  type Batch,
+  Dataset,
+  type DatasetMetadata,
+  type DatasetSet,
+  type Example as DatasetExample,
+  type Split,
+} from './dataset.js'
 export {
   type CpuDevice,
   type DeviceInfo,
@@ -19,9 +28,17 @@ export {
 export type { Environment } from './environment.js'
 export { type ErrorCode, errorCodes, HRMError } from './errors.js'
 export type { EvalSets, Prediction, Weights } from './evaluate.js'
+export type { LeakReport } from './leaks.js'
 export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './memory.js'
 export type { EvalMetrics, TrainMetrics } from './metrics.js'
-export { type CreateOptions, type EvaluateOptions, HRM, type LoadOptions, type ModelRunOptions } from './model.js'
+export {
+  type CreateOptions,
+  type EvaluateOptions,
+  type Evaluation,
+  HRM,
+  type LoadOptions,
+  type ModelRunOptions,
+} from './model.js'
 export type { Halting, SegmentsOptions, SegmentState, SolveOptions, SolveResult } from './solver.js'
 export type { Example, IntegerArray, SolveInput } from './tokens.js'
 export type { CheckpointOptions, TrainOptions } from './trainer.js'

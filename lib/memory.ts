@@ -14,6 +14,7 @@ export function defaultMaxBatch(config: ModelConfig): number {
   return Math.max(1, Math.min(mostRows, Math.floor(carryBudgetBytes / carryBytes(config, 1))))
 }
 
+/** What the memory is for. */
 export interface MemoryOptions {
   /**
    * What it runs on; it need not be at hand.
@@ -52,9 +53,11 @@ export interface MemoryOptions {
   threads?: number
 }
 
+/** Memory that a model will hold, in bytes. */
 export interface MemoryEstimate {
   /** Sum of the parts. */
   bytes: number
+  /** What it is for, in bytes. */
   parts: MemoryParts
 }
 

@@ -15,8 +15,11 @@ export interface TrainMetrics {
   q_halt_accuracy: number | null
   /** Mean segments of the counted rows; null when `count` is 0. */
   steps: number | null
+  /** Cross-entropy in nats: of each row the mean over its labelled tokens, summed over the rows, divided by the batch size. */
   lm_loss: number
+  /** Binary cross-entropy of q_halt with the row being right, divided by the batch size. */
   q_halt_loss: number
+  /** Binary cross-entropy of q_continue with its bootstrapped target, divided by the batch size. */
   q_continue_loss: number
 }
 
@@ -28,12 +31,17 @@ export interface TrainMetrics {
 export interface EvalMetrics {
   /** Examples with at least one labelled token. */
   count: number
+  /** Mean share of right tokens, 0…1. */
   accuracy: number | null
+  /** Share of examples whose tokens are all right, 0…1. */
   exact_accuracy: number | null
+  /** Share of examples where q_halt >= 0 agrees with being right, 0…1. */
   q_halt_accuracy: number | null
   /** Mean segments of an example, with votes of all its runs. */
   steps: number | null
+  /** Cross-entropy in nats: of each example the mean over its labelled tokens. */
   lm_loss: number | null
+  /** Binary cross-entropy of q_halt with the example being right. */
   q_halt_loss: number | null
 }
 

@@ -47,6 +47,7 @@ import { TrainRun } from './train-run.js'
 import type { Vocabulary } from './vocabulary.js'
 import type { VoteOptions } from './votes.js'
 
+/** How a model runs. */
 export interface ModelRunOptions extends DeviceOptions {
   /**
    * Sequences that solve() runs at once, 1…65536; concurrent calls share them.
@@ -60,6 +61,7 @@ export interface ModelRunOptions extends DeviceOptions {
   maxWaitMs?: number
 }
 
+/** What `HRM.create` takes besides the configuration. */
 export interface CreateOptions extends ModelRunOptions {
   /**
    * Seed of the initial weights, 0…2^53-1.
@@ -68,6 +70,7 @@ export interface CreateOptions extends ModelRunOptions {
   seed?: number
 }
 
+/** What `HRM.load` takes besides the folder. */
 export interface LoadOptions extends ModelRunOptions {
   /**
    * The trained weights or their moving averages.
@@ -78,8 +81,18 @@ export interface LoadOptions extends ModelRunOptions {
   signal?: AbortSignal
 }
 
+/** What `HRM.evaluate` returns. */
+export interface Evaluation {
+  /** Metrics of each set of the split. */
+  sets: EvalSets
+}
+
+/** What is scored, and how. */
 export interface EvaluateOptions {
-  /** @default 'test' */
+  /**
+   * The split whose examples are scored.
+   * @default 'test'
+   */
   split?: Split
   /**
    * Rows of a batch, 1…2^20; with halting `q` it is maxBatch instead. Rows that pad the last batch enter q_halt_loss,
@@ -294,7 +307,7 @@ export class HRM {
    * @example
    * const { sets } = await model.evaluate(await Dataset.open('data/sudoku-extreme-1k'))
    */
-  async evaluate(data: Dataset, options: EvaluateOptions = {}): Promise<{ sets: EvalSets }> {
+  async evaluate(data: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
     const op = 'evaluate'
     this.#assertIdle(op)
     if (!(data instanceof Dataset)) throw argumentError(`[${op}] expected a Dataset, got ${show(data)}`)
@@ -378,6 +391,7 @@ export class HRM {
     this.#engine.dispose()
   }
 
+  /** Disposes, as `dispose()`; for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -8,6 +8,7 @@ import { readVotes, type StartNoise, vote, type VoteOptions, type VoteSummary } 
 /** `max` always runs `maxSegments`; `q` stops a sequence once q_halt > q_continue, of halt-only models q_halt > 0. */
 export type Halting = 'max' | 'q'
 
+/** How one example is run. */
 export interface SegmentsOptions {
   /**
    * Row of the puzzle embedding, 0…numPuzzleIdentifiers-1; 0 is the blank one.
@@ -19,12 +20,16 @@ export interface SegmentsOptions {
    * @default haltMaxSegments of the model
    */
   maxSegments?: number
-  /** @default 'max' */
+  /**
+   * When a sequence stops.
+   * @default 'max'
+   */
   halting?: Halting
   /** Stops within one segment; the call rejects with `signal.reason`. */
   signal?: AbortSignal
 }
 
+/** How examples are solved. */
 export interface SolveOptions extends SegmentsOptions {
   /** One puzzle id per example, instead of `puzzleId`. */
   puzzleIds?: readonly number[] | Int32Array
@@ -37,11 +42,13 @@ export interface SolveOptions extends SegmentsOptions {
   votes?: number | VoteOptions
 }
 
+/** The answer to one example. */
 export interface SolveResult {
   /** [seqLen] token ids, a view on one buffer for the whole batch. */
   tokens: Int32Array
-  /** Logits of the Q head at the last segment. */
+  /** Logit of the Q head for stopping, at the last segment. */
   qHalt: number
+  /** Logit of the Q head for going on, at the last segment. */
   qContinue: number
   /** Segments that were run. */
   segments: number
@@ -51,12 +58,15 @@ export interface SolveResult {
   votes?: VoteSummary
 }
 
+/** What the model thinks after a segment. */
 export interface SegmentState {
   /** From 1. */
   segment: number
   /** [seqLen] token ids after this segment. */
   tokens: Int32Array
+  /** Logit of the Q head for stopping. */
   qHalt: number
+  /** Logit of the Q head for going on. */
   qContinue: number
   /** Tokens that differ from those of the segment before; for segment 1 from the input. */
   changed: number

@@ -6,6 +6,7 @@ import { validationGroups } from './loader.js'
 import { evalMetricNames } from './metrics.js'
 import { checkOptions, choiceOption, integerOption, pathOption, show, signalOption } from './options.js'
 
+/** Where, how often and how many checkpoints are saved. */
 export interface CheckpointOptions {
   /** The run folder; made if need be, and locked while the run lasts. */
   dir: string
@@ -29,7 +30,10 @@ export interface CheckpointOptions {
 
 /** The recipe, with the official defaults, and how the run goes. */
 export type TrainOptions = Partial<TrainConfig> & {
-  /** @default no checkpoints are saved */
+  /**
+   * The run folder.
+   * @default no checkpoints are saved
+   */
   checkpoint?: CheckpointOptions
   /**
    * `auto` goes on from `latest` of the run folder where there is one; a path names a checkpoint or run folder; false

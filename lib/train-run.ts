@@ -5,6 +5,7 @@ import type { TrainMetrics } from './metrics.js'
 
 /** The first event of a run, and of each resumption. */
 export interface StartEvent {
+  /** Tells the events apart. */
   type: 'start'
   /** Updates done before: 0, or the step of the checkpoint that is resumed. */
   step: number
@@ -19,9 +20,11 @@ export interface StartEvent {
 
 /** One update: a segment, its loss and the optimiser step. */
 export interface StepEvent {
+  /** Tells the events apart. */
   type: 'step'
   /** Updates done, from 1. */
   step: number
+  /** Learning rate of this update. */
   lr: number
   /** Mean over the rows of the batch of lm + (q_halt + q_continue) / 2. */
   loss: number
@@ -31,22 +34,29 @@ export interface StepEvent {
   itPerSecond: number
   /** The first tensor that was not finite, with `onNonFinite: 'skip'`; then no update was applied. */
   nonFinite?: string
+  /** Of the rows that halted in this step. */
   metrics: TrainMetrics
 }
 
 /** Scores of the test split, or of the validation groups. */
 export interface EvalEvent {
+  /** Tells the events apart. */
   type: 'eval'
+  /** Updates done. */
   step: number
   /** With the trained weights, by set. */
   sets: EvalSets
   /** With the averaged weights, where `ema` is on. */
   emaSets?: EvalSets
+  /** How long the evaluation took. */
   seconds: number
 }
 
+/** A checkpoint was saved. */
 export interface CheckpointEvent {
+  /** Tells the events apart. */
   type: 'checkpoint'
+  /** Updates done. */
   step: number
   /** Full path of the folder. */
   path: string
@@ -59,10 +69,13 @@ export interface CheckpointEvent {
  * goes on, and the next checkpoint is tried as if nothing had happened. Where it is the last one, the run rejects.
  */
 export interface SaveErrorEvent {
+  /** Tells the events apart. */
   type: 'save_error'
+  /** Updates done. */
   step: number
-  /** Of the error; its details name the path and the bytes that are needed. */
+  /** Of the error. */
   message: string
+  /** Of the error: the path, and the bytes that are needed. */
   details: Readonly<Record<string, unknown>>
 }
 
@@ -71,16 +84,21 @@ export interface SaveErrorEvent {
  * evaluation or checkpoint.
  */
 export interface LogErrorEvent {
+  /** Tells the events apart. */
   type: 'log_error'
+  /** Updates done. */
   step: number
   /** Of the error; its details name the path. */
   message: string
+  /** Of the error. */
   details: Readonly<Record<string, unknown>>
 }
 
 /** The last event of a run. */
 export interface EndEvent {
+  /** Tells the events apart. */
   type: 'end'
+  /** Updates done. */
   step: number
   /**
    * `completed`: the last step or the end of the data was reached; `stopped`: by stop(); `early_stopped`: by
@@ -91,6 +109,7 @@ export interface EndEvent {
   checkpoint: string | null
 }
 
+/** What a run tells, in order; `type` tells the events apart. */
 export type TrainEvent =
   StartEvent | StepEvent | EvalEvent | CheckpointEvent | SaveErrorEvent | LogErrorEvent | EndEvent
 
@@ -155,6 +174,7 @@ export class TrainRun implements AsyncIterable<TrainEvent> {
     this.#stopping = true
   }
 
+  /** The events, each given to one consumer; rejects as `done()`. */
   [Symbol.asyncIterator](): AsyncIterator<TrainEvent> {
     this.#observed = true
     return this.#events

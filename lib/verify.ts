@@ -7,7 +7,17 @@ import { verifySudoku } from './sudoku/solver.js'
 import { type Example, readTokens } from './tokens.js'
 
 /** What the verifier says of an answer. */
-export type Verdict = { valid: true } | { valid: false; reason: string }
+export type Verdict =
+  | {
+      /** The answer obeys all rules of the task. */
+      valid: true
+    }
+  | {
+      /** It breaks one. */
+      valid: false
+      /** Which rule, and where. */
+      reason: string
+    }
 
 /** Checkers by the name of the task; both arguments are token ids of one example. */
 const verifiers = {
@@ -34,7 +44,10 @@ const verifiers = {
   },
 }
 
-/** Tasks whose rules are known. */
+/**
+ * Tasks whose rules are known.
+ * @useDeclaredType
+ */
 export type Task = keyof typeof verifiers
 
 export const verifiableTasks = Object.keys(verifiers) as Task[]

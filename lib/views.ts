@@ -60,7 +60,10 @@ const tasks = {
   },
 } as const
 
-/** Tasks whose symmetries are known. */
+/**
+ * Tasks whose symmetries are known.
+ * @useDeclaredType
+ */
 export type ViewTask = keyof typeof tasks
 
 export const viewTasks = Object.keys(tasks) as ViewTask[]

@@ -8,10 +8,13 @@ export type Value = number | string
  * rectangle in the upper left corner of `rows` × `columns` cells; what lies outside is padding (token 0).
  */
 export interface Vocabulary {
+  /** What the examples are. */
   task: 'maze' | 'grid'
   /** Grids of values, or sequences, which are grids of one row. */
   form: 'grid' | 'sequence'
+  /** Rows of the canvas, >= 1; sequences have one. */
   rows: number
+  /** Columns of the canvas, >= 1; rows * columns = seqLen. */
   columns: number
   /** Size of answers: that of their input, always the same (rows, columns), or told by their padding. */
   answer: 'input' | 'padding' | readonly [number, number]

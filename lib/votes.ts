@@ -38,7 +38,10 @@ export interface VoteOptions {
    * @default 0
    */
   seed?: number
-  /** @default 'majority' */
+  /**
+   * How one answer is picked.
+   * @default 'majority'
+   */
   pick?: VotePick
   /** What the examples are: which views are legal, and which rules the verifier applies. */
   task?: ViewTask
@@ -48,6 +51,7 @@ export interface VoteOptions {
 
 /** How an answer came about. */
 export interface VoteSummary {
+  /** As asked for. */
   pick: VotePick
   /** The run whose answer was picked, from 0. */
   chosen: number

@@ -14,7 +14,7 @@ export function transformGrid({ height, width, cells }: ArcGrid, symmetry: numbe
 export interface ArcAugmentation {
   /** 0 … 7, as in `dihedral`; the names of augmented puzzles hold it. */
   transform: number
-  /** [10]: colour c becomes colours[c]; black (0) stays. */
+  /** 10 colours: colour c becomes `colours[c]`; black (0) stays. */
   colours: Uint8Array
 }
 
@@ -26,6 +26,7 @@ export function randomAugmentation(random: RandomStream): ArcAugmentation {
   return { transform, colours }
 }
 
+/** The grid turned or mirrored, then recoloured. */
 export function augmentGrid(grid: ArcGrid, { transform, colours }: ArcAugmentation): ArcGrid {
   const turned = transformGrid(grid, transform)
   const { cells } = turned
@@ -47,8 +48,16 @@ export function augmentedName(task: string, { transform, colours }: ArcAugmentat
 
 const namePattern = /^(.*)_t([0-7])_([0-9]{10})$/s
 
+/** A task in one augmentation, as an identifier names it. */
+export interface ArcVersion {
+  /** Identifier of the task. */
+  task: string
+  /** undefined for the task itself. */
+  augmentation: ArcAugmentation | undefined
+}
+
 /** Reads an identifier; one without the suffix of an augmentation, or with colours that are no permutation, is a task. */
-export function parseAugmentedName(name: string): { task: string; augmentation: ArcAugmentation | undefined } {
+export function parseAugmentedName(name: string): ArcVersion {
   const [, task, transform, digits] = namePattern.exec(name) ?? []
   if (digits === undefined || new Set(digits).size !== arcColours) return { task: name, augmentation: undefined }
   return { task: task!, augmentation: { transform: Number(transform), colours: Uint8Array.from(digits, Number) } }

@@ -11,6 +11,7 @@ import { puzzleHash } from './hash.js'
 import { findArcLeaks } from './leaks.js'
 import { readArcSources, type SourcedTask } from './sources.js'
 
+/** What `buildArc` takes. */
 export interface ArcBuildOptions extends BuildOptions {
   /** Files and folders of tasks; test pairs of those called evaluation, and pairs without output, are for the test split. */
   sources: readonly string[]

@@ -11,6 +11,7 @@ export const arcEndToken = 1
 /** Token of colour 0; colour c is this + c. */
 export const arcFirstColour = 2
 
+/** Tokens of ARC: padding, end, and a token a colour. */
 export const arcVocabSize = arcFirstColour + arcColours
 
 /**

@@ -9,12 +9,32 @@ import { ArcBallot } from './vote.js'
 
 /** How many tasks are solved within k attempts for each test input. */
 export interface ArcPass {
+  /** Attempts for each test input. */
   k: number
+  /** Tasks whose test inputs all have the right answer among the first k. */
   solved: number
 }
 
+/** How many tasks were solved. */
+export interface ArcScores {
+  /** Tasks that count: all of their test inputs have a known output and an answer. */
+  tasks: number
+  /** Tasks that do not. */
+  uncounted: number
+  /** One entry for each number of attempts. */
+  pass: ArcPass[]
+}
+
 /** The two attempts for each test input of each task, as ARC Prize takes them. */
-export type ArcSubmission = Record<string, { attempt_1: number[][]; attempt_2: number[][] }[]>
+export type ArcSubmission = Record<
+  string,
+  {
+    /** The best answer, as rows of colours. */
+    attempt_1: number[][]
+    /** The next best, or the best once more. */
+    attempt_2: number[][]
+  }[]
+>
 
 /** One test input of a task. */
 interface Test {
@@ -104,7 +124,7 @@ export class ArcEvaluation {
    * Tasks solved: of each test input one of the k first answers is right. Counted are tasks whose outputs are all known
    * and all of whose inputs have predictions.
    */
-  scores(attempts: readonly number[] = officialAttempts): { tasks: number; uncounted: number; pass: ArcPass[] } {
+  scores(attempts: readonly number[] = officialAttempts): ArcScores {
     const pass = attempts.map((k) => ({ k, solved: 0 }))
     let counted = 0
     for (const tests of this.#tasks.values()) {

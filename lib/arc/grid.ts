@@ -8,6 +8,7 @@ export const arcColours = 10
 export interface ArcGrid {
   /** Rows, 1…30; 0 only for a prediction without a rectangle of colours. */
   readonly height: number
+  /** Columns, 1…30, or 0 likewise. */
   readonly width: number
   /** [height · width] colours from 0 to 9, row by row. */
   readonly cells: Uint8Array
@@ -15,7 +16,9 @@ export interface ArcGrid {
 
 /** An input with its output; test pairs of a competition come without one. */
 export interface ArcPair {
+  /** What is shown. */
   readonly input: ArcGrid
+  /** What it becomes. */
   readonly output?: ArcGrid
 }
 
@@ -23,7 +26,9 @@ export interface ArcPair {
 export interface ArcTask {
   /** Name of the file or key in the collection; keys of submissions. */
   readonly id: string
+  /** Demonstrations. */
   readonly train: readonly ArcPair[]
+  /** Tests. */
   readonly test: readonly ArcPair[]
 }
 
