@@ -11,6 +11,7 @@ export interface Environment {
   cpu: string
   /** Operating system and architecture, as "linux-x64". */
   platform: string
+  /** Version of Node. */
   node: string
 }
 

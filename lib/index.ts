@@ -29,7 +29,7 @@ export type { Environment } from './environment.js'
 export { type ErrorCode, errorCodes, HRMError } from './errors.js'
 export type { EvalSets, Prediction, Weights } from './evaluate.js'
 export type { LeakReport } from './leaks.js'
-export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './memory.js'
+export { estimateMemory, type MemoryEstimate, type MemoryOptions, type MemoryParts } from './memory.js'
 export type { EvalMetrics, TrainMetrics } from './metrics.js'
 export {
   type CreateOptions,

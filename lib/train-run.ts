@@ -15,6 +15,7 @@ export interface StartEvent {
   totalSteps: number
   /** Path of the checkpoint that is resumed, else null. */
   resumed: string | null
+  /** What the run is computed with. */
   environment: Environment
 }
 
