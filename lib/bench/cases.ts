@@ -1,25 +1,29 @@
-import { type ModelConfig, type PresetName, resolveModelConfig } from '../config.js'
+import { type ModelConfig, type ModelOptions, resolveModelConfig } from '../config.js'
 import { fromNative } from '../errors.js'
 import { HRM } from '../model.js'
 import { native, type NativeEngine, type NativeEngineOptions } from '../native.js'
 import { flops } from '../flops.js'
 import type { Case, Sample } from './measure.js'
 
-/** The tasks that presets are timed at: 9x9 Sudoku, 4x4 for the tiny one; mazes are the paper's model at 901 positions. */
-const tasks = {
-  tiny: { vocabSize: 6, seqLen: 16 },
-  small: { vocabSize: 11, seqLen: 81 },
-  paper: { vocabSize: 11, seqLen: 81 },
-  'maze-hard': { vocabSize: 6, seqLen: 900 },
-} as const satisfies Partial<Record<PresetName, object>>
+/**
+ * Presets at the tasks that they are timed at: 9x9 Sudoku, 4x4 for the tiny one; mazes are the paper's model at 901 positions.
+ * One stack is the plain transformer of the paper's size: a segment passes once over the same eight blocks.
+ */
+const models = {
+  tiny: { preset: 'tiny', vocabSize: 6, seqLen: 16 },
+  small: { preset: 'small', vocabSize: 11, seqLen: 81 },
+  paper: { preset: 'paper', vocabSize: 11, seqLen: 81 },
+  'one-stack': { preset: 'paper', vocabSize: 11, seqLen: 81, hCycles: 1, lCycles: 1 },
+  'maze-hard': { preset: 'maze-hard', vocabSize: 6, seqLen: 900 },
+} as const satisfies Record<string, ModelOptions>
 
-/** A preset with a task to time it at. */
-export type BenchPreset = keyof typeof tasks
-export const benchPresets = Object.keys(tasks) as BenchPreset[]
+/** A model to time. */
+export type BenchPreset = keyof typeof models
+export const benchPresets = Object.keys(models) as BenchPreset[]
 
-/** The model of a preset at its task. */
+/** The configuration of a model to time. */
 export function benchConfig(preset: BenchPreset): ModelConfig {
-  return resolveModelConfig({ preset, ...tasks[preset] })
+  return resolveModelConfig(models[preset])
 }
 
 /** With weights of zero. */
@@ -85,7 +89,7 @@ export function solveCase(preset: BenchPreset, batch: number, options: NativeEng
       const config = benchConfig(preset)
       const { device, precision, threads, isa } = options
       const given = { ...(threads > 0 ? { threads } : {}), ...(isa === '' ? {} : { isa }) }
-      const model = await HRM.create({ preset, ...tasks[preset] }, { device, precision, ...given, maxBatch: batch })
+      const model = await HRM.create(models[preset], { device, precision, ...given, maxBatch: batch })
       const inputs = tokens(config, batch)
       const gflop = (flops(config).segment * batch * config.haltMaxSegments) / 1e9
       const run = () => model.solve(inputs, { halting: 'max' })

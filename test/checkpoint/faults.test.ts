@@ -68,23 +68,24 @@ function secondSave(calls: readonly Call[], dir: string): Call[] {
 }
 
 /**
- * Runs the script with a fault in its second save, at about the given call. The numbers of calls change a little from
- * run to run, as libuv writes to wake its loop and threads start sooner or later: where a fault meets none of that save
- * that is wanted, its neighbours are tried.
+ * Runs the script with a fault in its second save, at about its call `at`. The numbers of calls change from run to run, as
+ * libuv writes to wake its loop, the less often the busier it is, and threads start sooner or later: where a fault meets none of
+ * that save that is wanted, it is tried again where the last run had that call, and beside it.
  */
-async function failing(fault: Fault, wanted: (at: number) => boolean, data: string, dir: string) {
+async function failing(fault: Fault, at: number, wanted: (at: number) => boolean, data: string, dir: string) {
+  let { count } = fault
   for (let attempt = 0; attempt < 50; attempt++) {
     // 0, 1, -1, 2, -2, …
     const offset = (attempt % 2 === 1 ? 1 : -1) * Math.ceil(attempt / 2)
-    const { name, error } = fault
-    const count = Math.max(1, fault.count + offset)
     rmSync(dir, { recursive: true, force: true })
     rmSync(`${dir}-copy`, { recursive: true, force: true })
-    const run = await trace(script(data, dir), { fault: { name, count, error } })
+    const run = await trace(script(data, dir), { fault: { ...fault, count: Math.max(1, count + offset) } })
     const calls = secondSave(run.calls, dir)
-    const at = calls.findIndex(({ injected }) => injected)
-    if (run.status !== 0 || run.calls.filter(({ injected }) => injected).length !== 1 || at < 0 || !wanted(at)) continue
-    return { failures: JSON.parse(run.output) as Failure[], hit: calls[at]!, at }
+    const hit = calls.findIndex(({ injected }) => injected)
+    const once = run.calls.filter(({ injected }) => injected).length === 1
+    if (run.status === 0 && once && hit >= 0 && wanted(hit))
+      return { failures: JSON.parse(run.output) as Failure[], hit: calls[hit]!, at: hit }
+    if (calls[at]?.name === fault.name) count = calls[at].count
   }
   return undefined
 }
@@ -116,7 +117,7 @@ test('a save of which a call fails costs nothing, and training goes on', { skip,
     if (met.has(key(plan))) continue
     const { error } = plan
     const { name, count } = calls[plan.at]!
-    const struck = await failing({ name, count, error }, (at) => !met.has(key({ error, at })), data.dir, dir)
+    const struck = await failing({ name, count, error }, plan.at, (at) => !met.has(key({ error, at })), data.dir, dir)
     if (struck === undefined) continue
     const { failures, hit, at } = struck
     const label = `${error} at ${name} of ${(hit.to ?? hit.path).slice(dir.length)}`
