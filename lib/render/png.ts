@@ -117,10 +117,9 @@ function drawCells(canvas: Canvas, picture: Picture, left: number, top: number, 
   const { rows, columns, cells, box } = picture
   const [width, height] = [columns * size, rows * size]
   const place = (at: number) => [left + (at % columns) * size, top + Math.floor(at / columns) * size] as const
-  cells.forEach(({ tone, wrong, changed }, at) => {
+  cells.forEach(({ tone, wrong }, at) => {
     const [x, y] = place(at)
     canvas.fill(x, y, size, size, wrong && tone === 'plain' ? palette.wrongFill : palette.tones[tone].fill)
-    if (changed) canvas.corner(x + size, y, Math.round(0.26 * size), palette.changed)
   })
   const rule = (everyRow: number, everyColumn: number, line: number, hex: string) => {
     for (let row = everyRow; row < rows; row += everyRow)
@@ -138,12 +137,14 @@ function drawCells(canvas: Canvas, picture: Picture, left: number, top: number, 
       const { capital, base } = textLayout(shown, size)
       canvas.text(shown.text, x + size / 2, y + base, capital, inkOf(shown), shown.given)
     }
-    if (!shown.wrong) return
-    const inset = Math.round(0.1 * size)
-    const line = Math.max(1, Math.round(0.08 * size))
-    const side = size - 2 * inset
-    canvas.frame(x + inset - 1, y + inset - 1, side + 2, side + 2, line + 2, palette.wrongFill)
-    canvas.frame(x + inset, y + inset, side, side, line, palette.wrong)
+    if (shown.wrong) {
+      const inset = Math.round(0.1 * size)
+      const line = Math.max(1, Math.round(0.08 * size))
+      const side = size - 2 * inset
+      canvas.frame(x + inset - 1, y + inset - 1, side + 2, side + 2, line + 2, palette.wrongFill)
+      canvas.frame(x + inset, y + inset, side, side, line, palette.wrong)
+    }
+    if (shown.changed) canvas.corner(x + size, y, Math.round(0.26 * size), palette.changed)
   })
 }
 

@@ -115,11 +115,11 @@ function cellsOf(picture: Picture, size: number): string {
   const framed = String(frames)
   return [
     String(fills),
-    corners && `<path class="changed" stroke-width="${round(0.05 * size)}" d="${corners}"/>`,
     lines(picture, size),
     texts(picture, size),
     framed && `<g class="halo" stroke-width="${round(0.18 * size)}" stroke-linejoin="round">${framed}</g>`,
     framed && `<g stroke-width="${round(0.08 * size)}" stroke-linejoin="round">${framed}</g>`,
+    corners && `<path class="changed" stroke-width="${round(0.05 * size)}" d="${corners}"/>`,
   ].join('')
 }
 

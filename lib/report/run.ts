@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import {
   type Config,
@@ -49,6 +49,7 @@ export class RunSource {
     const path = resolve(dir)
     try {
       if (!(await exists(path))) throw missing(path, 'nothing')
+      if (!(await stat(path)).isDirectory()) throw missing(path, 'a file')
       const found = await Promise.all(['metrics.jsonl', 'run.json'].map((name) => exists(join(path, name))))
       if (!found.includes(true) && (await readPointer(path, 'latest')) === undefined) throw missing(path, 'neither')
     } catch (error) {

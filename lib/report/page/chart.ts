@@ -25,10 +25,12 @@ export interface ChartOptions {
   /** What the lines are, in words. */
   legend: string
   format: (value: number | null) => string
-  /** Fixed ends of the vertical axis. @default the values */
-  range?: [number, number]
+  /** For the axis, where there is less room. @default format */
+  axisFormat?: (value: number) => string
   /** Whether the vertical axis begins at 0. */
   fromZero?: boolean
+  /** Greatest value there can be. */
+  most?: number
   /** Whether the reader may choose a logarithmic axis. */
   logarithmic?: boolean
   paper?: PaperFigure | null
@@ -132,7 +134,7 @@ export class Chart {
   }
 
   #uplotOptions(lines: Line[]): uPlot.Options {
-    const { format, range, fromZero = false } = this.#options
+    const { format, axisFormat = format, fromZero = false, most = Infinity, paper } = this.#options
     const series: uPlot.Series[] = [{}]
     const bands: uPlot.Band[] = []
     for (const { run, style, low, dots = false, joined = false } of lines) {
@@ -164,17 +166,20 @@ export class Chart {
         x: { time: false },
         y: positive
           ? { distr: 3 }
-          : { range: range ? range : (_, low, high) => (fromZero ? [0, (high || 1) * 1.05] : pad(low, high)) },
+          : {
+              range: (_, low, high) =>
+                rangeOf(low, Math.max(high, paper ? paper.exact + paperSpread : 0), fromZero, most),
+            },
       },
       axes: [
-        { ...axis, ticks, font, space: 60, values: (_, steps) => steps.map((step) => shortCount(step)) },
+        { ...axis, ticks, font, space: 60, size: 32, values: (_, steps) => steps.map((step) => shortCount(step)) },
         {
           ...axis,
           ticks,
           font,
           size: 58,
           // On a logarithmic axis uPlot leaves out labels that would touch.
-          values: (_, values) => values.map((value) => (value === null ? '' : format(value))),
+          values: (_, values) => values.map((value) => (value === null ? '' : axisFormat(value))),
         },
       ],
       series,
@@ -273,10 +278,12 @@ function nearestBefore(x: number[], y: (number | null)[], step: number): number 
   return x.findLastIndex((at, index) => at <= step && y[index] !== null)
 }
 
-function pad(low: number | null, high: number | null): [number, number] {
-  if (low === null || high === null) return [0, 1]
-  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1
-  return [low - room, high + room]
+/** Ends of the vertical axis with some room around the values. */
+function rangeOf(low: number | null, high: number | null, fromZero: boolean, most: number): [number, number] {
+  if (low === null || high === null) return [0, Math.min(1, most)]
+  const bottom = fromZero ? 0 : low
+  const room = (high - bottom) * 0.08 || Math.abs(high) * 0.1 || Math.min(1, most)
+  return [fromZero ? 0 : low - room, Math.min(most, high + room)]
 }
 
 /** 26,041 as `26k`: axes have little room. */

@@ -147,14 +147,15 @@ export class Curves {
     const band = paper
       ? ` Hatched: the paper's ${formatPercent(paper.exact)} on ${paper.task} ± ${100 * paperSpread} points${paper.measure ? `, which counts ${paper.measure}: another measure than these curves` : ''}.`
       : ''
-    const percent = formatPercent
     this.#charts = [
       {
         chart: new Chart({
           title: 'Exact accuracy',
           legend: `Examples with every token right. Evaluations on ${scored}: ${weights}, with 95 % intervals; training rows dotted, mean over 2 % of the run.${band}`,
-          format: percent,
-          range: [0, 1],
+          format: formatPercent,
+          axisFormat: (share) => `${Number((100 * share).toFixed(1))} %`,
+          fromZero: true,
+          most: 1,
           paper,
         }),
         lines: exactLines,
