@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { makeHeldOutData } from '../dist/cli/demo-data.js'
-import { wilsonInterval } from '../dist/cli/wilson.js'
+import { wilsonInterval } from '../dist/wilson.js'
 import { Dataset, HRM } from '../dist/index.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))

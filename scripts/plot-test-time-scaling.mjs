@@ -3,7 +3,7 @@
 // It writes OUT.svg and, beside it, OUT.json. Labels are read only to score what was picked without them.
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { wilsonInterval } from '../dist/cli/wilson.js'
+import { wilsonInterval } from '../dist/wilson.js'
 import { flops } from '../dist/flops.js'
 import { Dataset, HRM, verify } from '../dist/index.js'
 import { pickAnswer } from '../dist/votes.js'

@@ -55,7 +55,9 @@ t.test('without --train the packed model solves puzzles that its training never 
   const { count, exact_accuracy: exact, seconds } = lastJson(stdout) as Record<string, number>
   t.equal(count, 384)
   t.ok(exact! >= 0.95)
-  t.match(card, `**${(100 * exact!).toFixed(1)} %** of ${count} held-out puzzles`, 'as the card says')
+  // Other instruction sets round otherwise: that may decide two puzzles.
+  const said = Number(/\*\*(\d+\.\d) %\*\* of 384 held-out puzzles/.exec(card)![1]) / 100
+  t.ok(Math.abs(exact! - said) * count! < 2.5, `${exact}, where the card says ${said}`)
   t.ok(seconds! < 10, `${seconds} s, where 2 are enough on an idle machine`)
   const text = await hrm(['demo'])
   t.equal(text.code, 0, text.stderr)

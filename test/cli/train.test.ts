@@ -171,3 +171,21 @@ t.test('a run folder with checkpoints is not overwritten', async (t) => {
   t.equal(lastJson(named.stdout)['run'], join('runs', 'data-tiny'))
   t.equal(lastJson(twice.stdout)['run'], join('runs', 'data-tiny-2'), 'a name of its own')
 })
+
+t.test('--tensorboard writes a file for each start of a run', async (t) => {
+  const cwd = sudokuFolder(t)
+  const board = ['--tensorboard', 'board']
+  const first = await hrm([...args, '--max-steps', '4', '--out', 'run', ...board], { cwd })
+  t.equal(first.code, 0, first.stderr)
+  const [file, ...others] = readdirSync(join(cwd, 'board'))
+  t.same(others, [])
+  const text = readFileSync(join(cwd, 'board', file!), 'latin1')
+  for (const tag of ['brain.Event:2', 'train/lm_loss', 'eval/all/exact_accuracy', 'eval_ema/all/accuracy'])
+    t.ok(text.includes(tag), tag)
+  t.equal((await hrm(['train', '--resume', 'run', '--max-steps', '6', ...board], { cwd })).code, 0)
+  t.equal(readdirSync(join(cwd, 'board')).length, 2)
+  t.match(await hrm([...args, '--no-save', '--tensorboard', 'data/train/dataset.json'], { cwd }), {
+    code: 1,
+    stderr: /ERR_HRM_IO/,
+  })
+})
