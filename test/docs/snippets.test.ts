@@ -145,7 +145,7 @@ test('every block of TypeScript and shell is run, and few are not', (t) => {
   const left = snippets.filter((snippet) => ['ts', 'js', 'sh'].includes(snippet.language) && !isRun(snippet))
   for (const snippet of left)
     t.ok(snippet.notRun, `${place(snippet)} is not run: ${snippet.notRun ?? 'nobody says why'}`)
-  t.ok(snippets.filter(isRun).length >= 3 * left.length, `${snippets.filter(isRun).length} are run`)
+  t.ok(left.length <= 8, `${left.length} of ${left.length + snippets.filter(isRun).length} are not run`)
   t.end()
 })
 
