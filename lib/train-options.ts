@@ -1,4 +1,11 @@
-import { resolveRunConfig, resolveTrainOptions, type ModelConfig, type RunConfig, type TrainConfig } from './config.js'
+import {
+  type ModelConfig,
+  type PresetName,
+  resolveRunConfig,
+  resolveTrainOptions,
+  type RunConfig,
+  type TrainConfig,
+} from './config.js'
 import { Dataset, type Split } from './dataset.js'
 import { argumentError, rangeError } from './errors.js'
 import { checkDataset, type Weights } from './evaluate.js'
@@ -30,6 +37,11 @@ export interface CheckpointOptions {
 
 /** The recipe, with the official defaults, and how the run goes. */
 export type TrainOptions = Partial<TrainConfig> & {
+  /**
+   * Where the keys of the recipe that are not given come from.
+   * @default the official defaults
+   */
+  preset?: PresetName
   /**
    * The run folder.
    * @default no checkpoints are saved

@@ -11,9 +11,10 @@ export interface Seen {
   authorization: string | undefined
 }
 
-/** A server on the loopback interface that answers as the hub does, for the model `some/model`. */
+/** A server on the loopback interface that answers as the hub does, with the same files for each of its models. */
 export class HubServer {
   readonly #server: Server
+  readonly #models: readonly string[]
   readonly seen: Seen[] = []
   /** Contents by path; those of `lfs` are listed with their SHA-256. */
   files = new Map<string, Buffer>()
@@ -30,13 +31,14 @@ export class HubServer {
   /** Changes a file on its way. */
   content = (bytes: Buffer): Buffer => bytes
 
-  private constructor(server: Server) {
+  private constructor(server: Server, models: readonly string[]) {
     this.#server = server
+    this.#models = models
   }
 
-  static async start(): Promise<HubServer> {
+  static async start(models: readonly string[] = ['some/model']): Promise<HubServer> {
     const server = createServer()
-    const hub = new HubServer(server)
+    const hub = new HubServer(server, models)
     server.on('request', (request, response) => void hub.#answer(request, response))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return hub
@@ -62,17 +64,18 @@ export class HubServer {
     this.seen.push({ path: pathname, range, authorization })
     if (this.token !== undefined && authorization !== `Bearer ${this.token}`)
       return this.#json(response, 401, { error: 'Invalid credentials' })
-    const revision = /^\/api\/models\/some\/model\/revision\/([^/]+)$/.exec(pathname)?.[1]
-    if (revision !== undefined) {
-      if (!['main', 'v1', this.commit].includes(decodeURIComponent(revision)))
+    const [, name = '', what, rest = ''] =
+      /^(?:\/api\/models)?\/([^/]+\/[^/]+)\/(revision|tree|resolve)\/(.+)$/.exec(pathname) ?? []
+    if (!this.#models.includes(name)) return this.#json(response, 404, { error: 'Repository not found' })
+    if (what === 'revision') {
+      if (!['main', 'v1', this.commit].includes(decodeURIComponent(rest)))
         return this.#json(response, 404, { error: 'Invalid rev id' })
-      return this.#json(response, 200, { _id: '1', id: 'some/model', sha: this.commit, lastModified: '2025-01-01' })
+      return this.#json(response, 200, { _id: '1', id: name, sha: this.commit, lastModified: '2025-01-01' })
     }
-    if (pathname === `/api/models/some/model/tree/${this.commit}`)
-      return this.#json(response, 200, this.listing(this.#tree()))
-    const path = new RegExp(`^/some/model/resolve/${this.commit}/(.+)$`).exec(pathname)?.[1]
-    const bytes = path === undefined ? undefined : this.files.get(decodeURIComponent(path))
-    if (bytes === undefined) return this.#json(response, 404, { error: 'Repository not found' })
+    if (what === 'tree' && rest === this.commit) return this.#json(response, 200, this.listing(this.#tree()))
+    const [commit, path] = [rest.slice(0, this.commit.length), rest.slice(this.commit.length + 1)]
+    const bytes = commit === this.commit ? this.files.get(decodeURIComponent(path)) : undefined
+    if (bytes === undefined) return this.#json(response, 404, { error: 'Entry not found' })
     await this.#send(response, this.content(bytes), range)
   }
 
