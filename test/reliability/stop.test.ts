@@ -134,12 +134,13 @@ t.test('a second signal ends a training at once, in the middle of a step', async
     const args = ['train', ...small, ...slow, '--preset', 'tiny', '--json', '--no-save']
     const ended = await interrupt(args, cwd, async ({ send, printed }) => {
       await printed(/^\{"type":"start"/)
+      await sleep(500) // into the step
       send(signal)
       await printed(/once more ends at once/)
       send(signal)
     })
     t.equal(ended.code, exitCodes[signal], ended.stderr)
-    t.match(
+    t.same(
       eventsOf(ended.stdout).map(({ type }) => type),
       ['start'],
       'the step was not waited for',
