@@ -11,7 +11,7 @@ const run = model.train(data, {
   lr: 1e-3,
   lrWarmupSteps: 50,
   ema: 0.998,
-  maxSteps: 1500,
+  maxSteps: Number(process.argv[3] ?? 1500),
   evalEverySteps: 500,
   finalWeights: 'ema',
 })

@@ -38,6 +38,18 @@ test('docs/errors.md documents exactly the codes of lib/errors.ts, with their me
   t.end()
 })
 
+test('each code has a section that shows a message and says what helps', (t) => {
+  const sections = readFileSync(join(root, 'docs/errors.md'), 'utf8').split(/^## /m).slice(1)
+  const titles = sections.map((section) => section.slice(0, section.indexOf('\n')))
+  t.strictSame(titles, Object.keys(errorCodes))
+  for (const section of sections) {
+    const [, messages = '', advice = ''] = /```text\n(.*?)```\n(.*)$/s.exec(section) ?? []
+    for (const message of messages.trimEnd().split('\n')) t.match(message, /^\[[a-z ]+\] /)
+    t.match(advice, /\w+/)
+  }
+  t.end()
+})
+
 test('every code in the sources is in the table', (t) => {
   t.ok(native.size > 0, 'the C++ sources name codes')
   for (const [code, file] of [...native, ...facade]) t.ok(code in errorCodes, `${code} (${file})`)

@@ -26,32 +26,38 @@ export interface WatchOptions extends CollectOptions {
 export class ReportServer {
   readonly #server: Server
   readonly #sources: readonly RunSource[]
-  readonly #options: WatchOptions
-  readonly #runs: ReportRun[]
+  readonly #collect: CollectOptions
+  readonly #wantedPort: number
+  readonly #signal: AbortSignal
+  readonly #onError: WatchOptions['onError']
+  readonly #runs: ReportRun[] = []
   readonly #listeners = new Set<ServerResponse>()
   #port = 0
 
-  private constructor(sources: readonly RunSource[], runs: ReportRun[], options: WatchOptions) {
+  private constructor(sources: readonly RunSource[], options: WatchOptions) {
     this.#sources = sources
-    this.#runs = runs
-    this.#options = options
+    // Models are loaded with the rest: they know no port.
+    const { port, onError, ...collect } = options
+    this.#collect = collect
+    this.#wantedPort = port
+    this.#signal = options.signal
+    this.#onError = onError
     this.#server = createServer((request, response) => void this.#answer(request, response))
   }
 
   /** @throws ERR_HRM_IO where the port is taken; as RunSource.collect */
   static async start(sources: readonly RunSource[], options: WatchOptions): Promise<ReportServer> {
-    const runs: ReportRun[] = []
-    for (const source of sources) runs.push(await source.collect(options))
-    const server = new ReportServer(sources, runs, options)
+    const server = new ReportServer(sources, options)
+    for (const source of sources) server.#runs.push(await source.collect(server.#collect))
     await server.#listen()
     return server
   }
 
   #listen(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const fail = (error: Error) => reject(fileError('report', `${HOST}:${this.#options.port}`, error))
+      const fail = (error: Error) => reject(fileError('report', `${HOST}:${this.#wantedPort}`, error))
       this.#server.once('error', fail)
-      this.#server.listen(this.#options.port, HOST, () => {
+      this.#server.listen(this.#wantedPort, HOST, () => {
         this.#server.off('error', fail)
         this.#port = (this.#server.address() as AddressInfo).port
         resolve()
@@ -65,7 +71,7 @@ export class ReportServer {
 
   /** Follows the runs until the signal comes, then closes the server. */
   async follow(): Promise<void> {
-    const { signal, onError } = this.#options
+    const [signal, onError] = [this.#signal, this.#onError]
     const solved = await Promise.all(this.#sources.map((source) => source.checkpoint()))
     try {
       while (!signal.aborted) {
@@ -76,7 +82,7 @@ export class ReportServer {
           if (checkpoint === solved[run]) continue
           solved[run] = checkpoint
           try {
-            this.#update(run, await source.collect(this.#options))
+            this.#update(run, await source.collect(this.#collect))
           } catch (error) {
             if (signal.aborted) throw error
             onError?.(error)

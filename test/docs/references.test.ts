@@ -17,6 +17,15 @@ test('the pages of keys and commands are those that the code gives', (t) => {
   t.end()
 })
 
+test('the picture of the first page shows what the packed model does', (t) => {
+  const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts/draw-readme-picture.mjs'), '--check'], {
+    encoding: 'utf8',
+  })
+  t.equal(stderr, '')
+  t.equal(status, 0)
+  t.end()
+})
+
 test('every key of the configuration has a row, with both of its names', (t) => {
   const page = readFileSync(join(root, 'docs/config.md'), 'utf8')
   for (const { name, field } of configEntries) {

@@ -156,6 +156,7 @@ test('blocks do what they say', async (t) => {
   install(dir)
   const world = join(dir, 'world')
   await fill(world)
+  symlinkSync(join(dir, 'node_modules'), join(world, 'node_modules'))
   for (const name of readdirSync(join(world, 'models/sudoku')))
     hub.files.set(name, readFileSync(join(world, 'models/sudoku', name)))
   const ts = snippets.filter((snippet) => isRun(snippet) && snippet.language === 'ts')

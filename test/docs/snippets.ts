@@ -8,6 +8,7 @@ export const root = fileURLToPath(new URL('../../..', import.meta.url))
 export const pages = [
   'README.md',
   'CONTRIBUTING.md',
+  'SECURITY.md',
   'examples/README.md',
   ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
 ].filter((name) => name.endsWith('.md'))

@@ -97,3 +97,10 @@ test('a model comes from a hub, is converted and loaded', async (t) => {
   t.equal(hub.seen.length, asked, 'the second time nothing is downloaded')
   t.equal((await run('hub', folder, 'owner/other', 'models', hub.url)).code, 1)
 })
+
+test('a model is trained, solves a puzzle and is judged by the rules', async (t) => {
+  const { code, stdout, stderr } = await run('train-and-solve', sudokuFolder(t), 'data', '4')
+  t.equal(code, 0, stderr)
+  t.match(stdout, /^step 4: \{[^}]*count: 9/s)
+  t.match(stdout, /verdict: \{ valid: (true|false)/)
+})

@@ -7,7 +7,8 @@ import t, { type Test } from 'tap'
 import type { ReportData, RunMetrics } from '#dist/report/data.js'
 import { RunSource } from '#dist/report/run.js'
 import { ReportServer } from '#dist/report/watch.js'
-import { hrmProcess } from '../cli/process.js'
+import { small, sudokuFolder } from '../cli/fixtures.js'
+import { hrm, hrmProcess } from '../cli/process.js'
 import { stepLine, writeMetrics } from './fixtures.js'
 
 /** A server for a run of two steps, which ends with the test. */
@@ -131,4 +132,18 @@ t.test('hrm report --watch prints where the page is and ends with Ctrl-C', async
   const closed = new Promise((resolve) => child.on('close', resolve))
   child.kill('SIGINT')
   t.equal(await closed, 0)
+})
+
+t.test('puzzles that the run solves are on the page', async (t) => {
+  const folder = sudokuFolder(t)
+  const trained = await hrm(['train', ...small, '--out', 'run', '--max-steps', '2'], { cwd: folder })
+  t.equal(trained.code, 0, trained.stderr)
+  const controller = new AbortController()
+  const options = { puzzles: 2, data: join(folder, 'data'), port: 0, signal: controller.signal, onError: t.error }
+  const server = await ReportServer.start([await RunSource.open(join(folder, 'run'))], options)
+  const following = server.follow()
+  const { runs } = dataOf(await (await fetch(server.url)).text())
+  t.match(runs[0]!.puzzles, { tried: 9 })
+  controller.abort()
+  await following
 })
