@@ -66,7 +66,14 @@ test('the tarball holds what running and compiling need, and nothing of the test
       .filter((path) => statSync(join(root, path)).isFile() && !path.startsWith(onCpu)),
   )
   const needed = [...tracked, 'CMakeLists.txt', 'LICENSE', 'README.md', 'CHANGELOG.md', 'scripts/install.cjs']
-  needed.push('dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'presets/tiny.json', 'vectors/pytorch.json')
+  needed.push(
+    'dist/index.js',
+    'dist/index.d.ts',
+    'dist/cli/main.js',
+    'dist/report/page.html',
+    'presets/tiny.json',
+    'vectors/pytorch.json',
+  )
   for (const name of ['README.md', 'config.json', 'hash.json', 'model.safetensors'])
     needed.push(join('models', 'sudoku-4x4', name))
   t.strictSame(

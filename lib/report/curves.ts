@@ -124,10 +124,11 @@ export class ThinnedCurves {
   }
 }
 
-/** At most `most` items, spread evenly, with the first and the last. */
+/** At most `most` items, spread evenly, with the first and, of several, the last. */
 export function spread<T>(items: readonly T[], most: number): T[] {
   if (items.length <= most) return [...items]
-  return Array.from({ length: most }, (_, at) => items[Math.round((at * (items.length - 1)) / (most - 1))]!)
+  const step = (items.length - 1) / Math.max(1, most - 1)
+  return Array.from({ length: most }, (_, at) => items[Math.round(at * step)]!)
 }
 
 function readEnvironment(value: unknown): Environment | null {

@@ -8,6 +8,7 @@ import { HRM } from '../model.js'
 import { knownTask } from '../task.js'
 import { verifiableTasks, verify } from '../verify.js'
 import { wilsonInterval } from '../wilson.js'
+import { spread } from './curves.js'
 import { changesTo, type SolvedPuzzle, type SolvedPuzzles } from './data.js'
 
 export interface PuzzleOptions extends DeviceOptions {
@@ -37,29 +38,26 @@ interface Tried {
   wrong: number
 }
 
-/** `count` test examples, evenly spread over all sets. */
-function* evenly(dataset: Dataset, count: number, total: number): Generator<Omit<Tried, 'wrong'>> {
-  let first = 0
-  let next = 0
-  for (const { name, numExamples } of dataset.sets('test')) {
-    for (; next < count; next++) {
-      const example = Math.floor((next * total) / count) - first
-      if (example >= numExamples) break
-      const { inputs, labels, puzzleId } = dataset.example('test', name, example)
-      yield { set: name, example, input: inputs, labels, puzzleId }
-    }
-    first += numExamples
-  }
+/** At most `most` test examples, evenly spread over all sets. */
+function spreadExamples(dataset: Dataset, most: number): Omit<Tried, 'wrong'>[] {
+  const sets = dataset.sets('test')
+  const total = sets.reduce((sum, { numExamples }) => sum + numExamples, 0)
+  let [at, first] = [0, 0]
+  return spread([...Array(total).keys()], most).map((place) => {
+    for (; place >= first + sets[at]!.numExamples; at++) first += sets[at]!.numExamples
+    const { name } = sets[at]!
+    const { inputs, labels, puzzleId } = dataset.example('test', name, place - first)
+    return { set: name, example: place - first, input: inputs, labels, puzzleId }
+  })
 }
 
 const countWrong = (tokens: ArrayLike<number>, labels: Int32Array) =>
   labels.reduce((wrong, label, at) => wrong + (label >= 0 && tokens[at] !== label ? 1 : 0), 0)
 
 async function tryExamples(model: HRM, dataset: Dataset, options: PuzzleOptions): Promise<Tried[]> {
-  const total = dataset.sets('test').reduce((sum, { numExamples }) => sum + numExamples, 0)
   const affordable = Math.floor(TRIED_FLOP / (flops(model.config).segment * model.config.haltMaxSegments))
   const wanted = Math.max(options.puzzles, Math.min(TRIED_PER_SHOWN * options.puzzles, affordable))
-  const examples = [...evenly(dataset, Math.min(wanted, total), total)]
+  const examples = spreadExamples(dataset, wanted)
   const tried: Tried[] = []
   options.onProgress?.(0, examples.length)
   for (let at = 0; at < examples.length; at += BATCH) {

@@ -116,6 +116,7 @@ t.test('many evaluations are spread evenly, with the first, the last and the bes
   t.ok(Math.max(...gaps) - Math.min(...gaps) <= 1, 'equally far apart')
   t.equal(best?.step, 101)
   t.same(spread([1, 2, 3], 5), [1, 2, 3])
+  t.same(spread([1, 2, 3], 1), [1])
 })
 
 t.test('a story tells of starts, ends, dropped updates, failed saves and lines that are none', async (t) => {

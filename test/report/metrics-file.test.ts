@@ -39,10 +39,12 @@ t.test('a file that a resumed run has cut is read anew', async (t) => {
 t.test('characters of several bytes and lines across chunks stay whole', async (t) => {
   const dir = t.testdir()
   const long = 'é'.repeat(2 ** 20)
-  writeMetrics(dir, [stepLine(1, {}, { note: long }), stepLine(2, {}, { note: `x${long}` }), '', stepLine(3)])
+  const end = JSON.stringify({ type: 'end', step: 3, reason: `x${long}` })
+  writeMetrics(dir, [stepLine(1, {}, { note: long }), stepLine(2, {}, { note: `x${long}` }), '', stepLine(3), end])
   const file = new MetricsFile(join(dir, 'metrics.jsonl'))
   await file.read()
   t.match(file.metrics(), { unreadable: 0, train: { step: [1, 2, 3] } })
+  t.ok(file.metrics().end === `x${long}`, 'no character is cut in two')
 })
 
 t.test('100,000 lines are read in seconds and give a small page', async (t) => {
