@@ -63,8 +63,20 @@ const ours = (name: string, preset: string): Contestant => ({
   name,
   turn: (training, batch) =>
     timeOf(process.execPath, [
-      ...[join(root, 'dist/cli/main.js'), 'bench', training ? 'train' : 'solve', '--json', '--device', device],
-      ...['--preset', preset, '--batch', batch, '--seconds', seconds, '--filter', training ? 'step' : 'segment'],
+      join(root, 'dist/cli/main.js'),
+      'bench',
+      training ? 'train' : 'solve',
+      '--json',
+      '--device',
+      device,
+      '--preset',
+      preset,
+      '--batch',
+      batch,
+      '--seconds',
+      seconds,
+      '--filter',
+      training ? 'step' : 'segment',
     ]),
 })
 
@@ -72,18 +84,22 @@ const official = (name: string, mode: string, stack: string): Contestant => ({
   name,
   turn: (training, batch) =>
     timeOf(python, [
-      ...[
-        join(root, 'bench/pytorch-baseline/baseline.py'),
-        checkout,
-        '--device',
-        device,
-        '--mode',
-        mode,
-        '--stack',
-        stack,
-      ],
-      ...['--threads', String(threads), '--seconds', seconds],
-      ...['--batches', training ? '' : batch, '--train-batches', training ? batch : ''],
+      join(root, 'bench/pytorch-baseline/baseline.py'),
+      checkout,
+      '--device',
+      device,
+      '--mode',
+      mode,
+      '--stack',
+      stack,
+      '--threads',
+      String(threads),
+      '--seconds',
+      seconds,
+      '--batches',
+      training ? '' : batch,
+      '--train-batches',
+      training ? batch : '',
     ]),
 })
 
