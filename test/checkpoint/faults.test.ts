@@ -67,27 +67,15 @@ function secondSave(calls: readonly Call[], dir: string): Call[] {
   })
 }
 
-/**
- * Runs the script with a fault in its second save, at about its call `at`. The numbers of calls change from run to run, as
- * libuv writes to wake its loop, the less often the busier it is, and threads start sooner or later: where a fault meets none of
- * that save that is wanted, it is tried again where the last run had that call, and beside it.
- */
-async function failing(fault: Fault, at: number, wanted: (at: number) => boolean, data: string, dir: string) {
-  let { count } = fault
-  for (let attempt = 0; attempt < 50; attempt++) {
-    // 0, 1, -1, 2, -2, …
-    const offset = (attempt % 2 === 1 ? 1 : -1) * Math.ceil(attempt / 2)
-    rmSync(dir, { recursive: true, force: true })
-    rmSync(`${dir}-copy`, { recursive: true, force: true })
-    const run = await trace(script(data, dir), { fault: { ...fault, count: Math.max(1, count + offset) } })
-    const calls = secondSave(run.calls, dir)
-    const hit = calls.findIndex(({ injected }) => injected)
-    const once = run.calls.filter(({ injected }) => injected).length === 1
-    if (run.status === 0 && once && hit >= 0 && wanted(hit))
-      return { failures: JSON.parse(run.output) as Failure[], hit: calls[hit]!, at: hit }
-    if (calls[at]?.name === fault.name) count = calls[at].count
-  }
-  return undefined
+/** A run of the script with one fault: its second save, and the call of it that was made to fail, if one was. */
+async function strike(fault: Fault, data: string, dir: string) {
+  rmSync(dir, { recursive: true, force: true })
+  rmSync(`${dir}-copy`, { recursive: true, force: true })
+  const run = await trace(script(data, dir), { fault: { ...fault, count: Math.max(1, fault.count) } })
+  const calls = secondSave(run.calls, dir)
+  // A process that ended met the fault elsewhere, as where libuv wakes its loop.
+  const once = run.status === 0 && run.calls.filter(({ injected }) => injected).length === 1
+  return { calls, at: once ? calls.findIndex(({ injected }) => injected) : -1, output: run.output }
 }
 
 const skip = withoutStrace()
@@ -114,30 +102,39 @@ test('a save of which a call fails costs nothing, and training goes on', { skip,
   const met = new Set<string>()
   let failed = 0
   for (const plan of chosen) {
-    if (met.has(key(plan))) continue
-    const { error } = plan
-    const { name, count } = calls[plan.at]!
-    const struck = await failing({ name, count, error }, plan.at, (at) => !met.has(key({ error, at })), data.dir, dir)
-    if (struck === undefined) continue
-    const { failures, hit, at } = struck
-    const label = `${error} at ${name} of ${(hit.to ?? hit.path).slice(dir.length)}`
-    met.add(key({ error, at }))
-    t.ok(failures.length <= 1, `${label}: one save fails at most`)
-    for (const { step, message, details, latest, temporary } of failures) {
-      failed++
-      t.match({ step, details }, { step: 2, details: { errno: error } }, label)
-      t.ok(message.includes(dir) && details.path.startsWith(dir), `${label}: ${message}`)
-      // The new one may be in place: what failed is to force its name, or `best`, or to delete the old one.
-      const saved = latest === 'step_2'
-      if (saved) t.notOk(hit.path.startsWith(join(dir, '.tmp-step_2')), `${label}: saved`)
-      else {
-        t.ok(details.neededBytes! > 100_000 && message.includes(`${details.neededBytes} bytes`), `${label}: bytes`)
-        t.same(temporary, [], `${label}: nothing temporary is left`)
+    const { name } = calls[plan.at]!
+    let { count } = calls[plan.at]!
+    // The numbers of calls change from run to run, as libuv writes to wake its loop, the less often the busier it is: tried
+    // where the last run had the call, and up to five beside it: 0, 1, -1, 2, -2, …
+    for (let attempt = 0; attempt < 50 && !met.has(key(plan)); attempt++) {
+      const offset = (attempt % 2 === 1 ? 1 : -1) * Math.ceil((attempt % 10) / 2)
+      const { error } = plan
+      const struck = await strike({ name, count: count + offset, error }, data.dir, dir)
+      const seen = struck.calls[plan.at]
+      if (seen?.name === name) count = seen.count
+      const { at } = struck
+      if (at < 0 || met.has(key({ error, at }))) continue
+      met.add(key({ error, at }))
+      const hit = struck.calls[at]!
+      const failures = JSON.parse(struck.output) as Failure[]
+      const label = `${error} at ${hit.name} of ${(hit.to ?? hit.path).slice(dir.length)}`
+      t.ok(failures.length <= 1, `${label}: one save fails at most`)
+      for (const { step, message, details, latest, temporary } of failures) {
+        failed++
+        t.match({ step, details }, { step: 2, details: { errno: error } }, label)
+        t.ok(message.includes(dir) && details.path.startsWith(dir), `${label}: ${message}`)
+        // The new one may be in place: what failed is to force its name, or `best`, or to delete the old one.
+        const saved = latest === 'step_2'
+        if (saved) t.notOk(hit.path.startsWith(join(dir, '.tmp-step_2')), `${label}: saved`)
+        else {
+          t.ok(details.neededBytes! > 100_000 && message.includes(`${details.neededBytes} bytes`), `${label}: bytes`)
+          t.same(temporary, [], `${label}: nothing temporary is left`)
+        }
+        t.equal((await openCheckpoint(`${dir}-copy`)).trainer?.step, saved ? 2 : 1, `${label}: ${latest} loads`)
       }
-      t.equal((await openCheckpoint(`${dir}-copy`)).trainer?.step, saved ? 2 : 1, `${label}: ${latest} loads`)
+      t.equal(await stateHash(dir), expected, `${label}: the run ends in the same state`)
+      t.same(temporaries(dir), [], `${label}: after the next save nothing temporary is left`)
     }
-    t.equal(await stateHash(dir), expected, `${label}: the run ends in the same state`)
-    t.same(temporaries(dir), [], `${label}: after the next save nothing temporary is left`)
   }
   t.ok(met.size > 0.95 * chosen.length, `${met.size} of ${chosen.length} faults met their call`)
   t.ok(failed >= met.size / 2, `${failed} of ${met.size} faults ended a save`)
