@@ -52,23 +52,14 @@ const script = (data: string, dir: string) => `
   }
   console.log(JSON.stringify(failures))`
 
-/**
- * The calls of the second of three saves that change the disk, to the last of its clean-up; none where a save was not
- * begun.
- */
+/** The calls of the second of three saves that change the disk, to the last of its clean-up. */
 function secondSave(calls: readonly Call[], dir: string): Call[] {
-  /** A save first makes sure of the folder that it is in. */
-  const begin = (step: number) => {
-    const made = calls.findIndex(
-      ({ name, path }) => name === 'mkdir' && path.startsWith(join(dir, `.tmp-step_${step}`)),
-    )
-    return calls.findLastIndex(({ name, path }, at) => at < made && name === 'mkdir' && path === dir)
-  }
-  const [second, third] = [begin(2), begin(3)]
-  if (second < 0 || third < 0) return []
-  return calls.slice(second, third).filter(({ name, path, to, flags }) => {
-    // Other opens of folders are there to read what is too old.
-    if (name === 'close' || (flags?.includes('O_DIRECTORY') ?? false)) return false
+  const begins = (step: number) =>
+    calls.findIndex(({ name, path }) => name === 'mkdir' && path.startsWith(join(dir, `.tmp-step_${step}`)))
+  return calls.slice(begins(2), begins(3)).filter(({ name, path, to, flags }) => {
+    // Other opens of folders are there to read what is too old; the run's folder exists whenever it is made sure of.
+    if (name === 'close' || (flags?.includes('O_DIRECTORY') ?? false) || (name === 'mkdir' && path === dir))
+      return false
     return (to ?? path).startsWith(dir) && !path.endsWith('metrics.jsonl')
   })
 }
