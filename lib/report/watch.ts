@@ -41,7 +41,11 @@ export class ReportServer {
   /** @throws ERR_HRM_IO where the port is taken; as RunSource.collect */
   static async start(sources: readonly RunSource[], options: WatchOptions): Promise<ReportServer> {
     const runs: ReportRun[] = []
-    for (const source of sources) runs.push(await source.collect(options))
+    for (const source of sources) {
+      const run = await source.collect({ ...options, puzzles: 0 })
+      const waiting = options.puzzles > 0 && (await source.checkpoint()) !== undefined
+      runs.push(waiting ? { ...run, puzzles: { reason: 'they are being solved' } } : run)
+    }
     const server = new ReportServer(sources, runs, options)
     await server.#listen()
     return server
@@ -63,32 +67,38 @@ export class ReportServer {
     return `http://${HOST}:${this.#port}/`
   }
 
-  /** Follows the runs until the signal comes, then closes the server. */
+  /** Follows the runs until the signal comes, then closes the server. Puzzles are solved beside it, those of one run at a time. */
   async follow(): Promise<void> {
-    const { signal, onError } = this.#options
-    const solved = await Promise.all(this.#sources.map((source) => source.checkpoint()))
+    const { signal, puzzles } = this.#options
+    const solved: (string | undefined)[] = []
+    let solving: Promise<void> | undefined
     try {
       while (!signal.aborted) {
-        await wait(LOOK_MS, undefined, { signal })
         for (const [run, source] of this.#sources.entries()) {
           if (await source.read(signal)) this.#update(run, { metrics: source.metrics() })
           const checkpoint = await source.checkpoint()
-          if (checkpoint === solved[run]) continue
+          if (puzzles === 0 || solving || checkpoint === solved[run]) continue
           solved[run] = checkpoint
-          try {
-            this.#update(run, await source.collect(this.#options))
-          } catch (error) {
-            if (signal.aborted) throw error
-            onError?.(error)
-          }
+          solving = this.#solve(run, source).finally(() => (solving = undefined))
         }
+        await wait(LOOK_MS, undefined, { signal })
       }
     } catch (error) {
       if (!signal.aborted) throw error
     } finally {
+      await solving
       for (const listener of this.#listeners) listener.end()
       this.#server.closeAllConnections()
       await new Promise((resolve) => this.#server.close(resolve))
+    }
+  }
+
+  async #solve(run: number, source: RunSource): Promise<void> {
+    const { signal, onError } = this.#options
+    try {
+      this.#update(run, await source.collect(this.#options))
+    } catch (error) {
+      if (!signal.aborted) onError?.(error)
     }
   }
 
