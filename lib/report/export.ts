@@ -51,7 +51,7 @@ export async function exportPictures(solved: SolvedPuzzles, dir: string, format:
     ]
     for (const [title, content] of images) {
       const path = join(dir, `${imageName(puzzle, title)}.${format}`)
-      const image = drawImage(content, `Example ${puzzle.example} of ${puzzle.set}: ${title}`)
+      const image = drawImage(content, `Example ${puzzle.example}, set ${puzzle.set}: ${title}`)
       await replaceFile('report', path, (handle) => handle.writeFile(image))
       paths.push(path)
     }

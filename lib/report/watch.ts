@@ -48,7 +48,11 @@ export class ReportServer {
   /** @throws ERR_HRM_IO where the port is taken; as RunSource.collect */
   static async start(sources: readonly RunSource[], options: WatchOptions): Promise<ReportServer> {
     const server = new ReportServer(sources, options)
-    for (const source of sources) server.#runs.push(await source.collect(server.#collect))
+    for (const source of sources) {
+      const run = await source.collect({ ...server.#collect, puzzles: 0 })
+      const waiting = server.#collect.puzzles > 0 && (await source.checkpoint()) !== undefined
+      server.#runs.push(waiting ? { ...run, puzzles: { reason: 'they are being solved' } } : run)
+    }
     await server.#listen()
     return server
   }
@@ -69,32 +73,38 @@ export class ReportServer {
     return `http://${HOST}:${this.#port}/`
   }
 
-  /** Follows the runs until the signal comes, then closes the server. */
+  /** Follows the runs until the signal comes, then closes the server. Puzzles are solved beside it, those of one run at a time. */
   async follow(): Promise<void> {
-    const [signal, onError] = [this.#signal, this.#onError]
-    const solved = await Promise.all(this.#sources.map((source) => source.checkpoint()))
+    const signal = this.#signal
+    const { puzzles } = this.#collect
+    const solved: (string | undefined)[] = []
+    let solving: Promise<void> | undefined
     try {
       while (!signal.aborted) {
-        await wait(LOOK_MS, undefined, { signal })
         for (const [run, source] of this.#sources.entries()) {
           if (await source.read(signal)) this.#update(run, { metrics: source.metrics() })
           const checkpoint = await source.checkpoint()
-          if (checkpoint === solved[run]) continue
+          if (puzzles === 0 || solving || checkpoint === solved[run]) continue
           solved[run] = checkpoint
-          try {
-            this.#update(run, await source.collect(this.#collect))
-          } catch (error) {
-            if (signal.aborted) throw error
-            onError?.(error)
-          }
+          solving = this.#solve(run, source).finally(() => (solving = undefined))
         }
+        await wait(LOOK_MS, undefined, { signal })
       }
     } catch (error) {
       if (!signal.aborted) throw error
     } finally {
+      await solving
       for (const listener of this.#listeners) listener.end()
       this.#server.closeAllConnections()
       await new Promise((resolve) => this.#server.close(resolve))
+    }
+  }
+
+  async #solve(run: number, source: RunSource): Promise<void> {
+    try {
+      this.#update(run, await source.collect(this.#collect))
+    } catch (error) {
+      if (!this.#signal.aborted) this.#onError?.(error)
     }
   }
 

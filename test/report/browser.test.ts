@@ -167,7 +167,7 @@ t.test('the report page in Chromium', { skip }, async (t) => {
     const third = page.locator('.puzzle-list button').nth(2)
     await third.click()
     t.equal(await third.getAttribute('aria-pressed'), 'true')
-    t.match(await textOf(page, '.viewer h3'), `Example ${solved.shown[2]!.example} of all`)
+    t.match(await textOf(page, '.viewer h3'), `Example ${solved.shown[2]!.example}, set all`)
     t.equal(await page.locator('.puzzle-list [aria-pressed=true]').count(), 1)
   })
 
@@ -244,7 +244,7 @@ t.test('the report page in Chromium', { skip }, async (t) => {
     const second: ReportRun = { ...run, name: 'second' }
     const { page, problems } = await open(t, {}, await pageOf(reportData(run, second)))
     const readout = () => page.locator('.chart', { hasText: 'Loss' }).locator('output').innerText()
-    t.match(await readout(), /1 run .* · 2 second /)
+    t.match(await readout(), /1 run: .* · 2 second: /)
     await page.getByRole('checkbox', { name: '2 second' }).uncheck()
     t.notMatch(await readout(), 'second')
     await page.getByRole('checkbox', { name: '2 second' }).check()

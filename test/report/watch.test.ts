@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { request } from 'node:http'
 import { networkInterfaces } from 'node:os'
@@ -7,9 +7,8 @@ import t, { type Test } from 'tap'
 import type { ReportData, RunMetrics } from '#dist/report/data.js'
 import { RunSource } from '#dist/report/run.js'
 import { ReportServer } from '#dist/report/watch.js'
-import { small, sudokuFolder } from '../cli/fixtures.js'
-import { hrm, hrmProcess } from '../cli/process.js'
-import { stepLine, writeMetrics } from './fixtures.js'
+import { hrmProcess } from '../cli/process.js'
+import { stepLine, trainedFolder, writeMetrics } from './fixtures.js'
 
 /** A server for a run of two steps, which ends with the test. */
 async function watched(t: Test) {
@@ -68,6 +67,32 @@ t.test('what a run logs reaches the page', async (t) => {
   const update = JSON.parse(/data: (.*)\n\n/.exec(text)![1]!) as { run: number; metrics: RunMetrics }
   t.match(update, { run: 0, metrics: { step: 3, train: { step: [1, 2, 3] } } })
   await reader.cancel()
+})
+
+t.test('puzzles are solved beside the page, and again by the next best checkpoint', async (t) => {
+  const cwd = await trainedFolder(t)
+  const dir = join(cwd, 'run')
+  const controller = new AbortController()
+  const options = { puzzles: 2, threads: 1, data: join(cwd, 'data'), port: 0, signal: controller.signal }
+  const server = await ReportServer.start([await RunSource.open(dir)], options)
+  const first = dataOf(await (await fetch(server.url)).text()).runs[0]!.puzzles
+  t.same(first, { reason: 'they are being solved' })
+  const following = server.follow()
+  const solvedBy = async (checkpoint: string) => {
+    for (;;) {
+      const { puzzles } = dataOf(await (await fetch(server.url)).text()).runs[0]!
+      if ('checkpoint' in puzzles && puzzles.checkpoint === checkpoint) return puzzles.shown.length
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  }
+  const best = readlinkSync(join(dir, 'best'))
+  t.equal(await solvedBy(best), 2)
+  const next = ['step_4', 'step_8', 'step_12'].find((name) => name !== best)!
+  symlinkSync(next, join(dir, 'new'))
+  renameSync(join(dir, 'new'), join(dir, 'best'))
+  t.equal(await solvedBy(next), 2)
+  controller.abort()
+  await following
 })
 
 t.test('it listens on the loopback interface alone', async (t) => {
@@ -132,18 +157,4 @@ t.test('hrm report --watch prints where the page is and ends with Ctrl-C', async
   const closed = new Promise((resolve) => child.on('close', resolve))
   child.kill('SIGINT')
   t.equal(await closed, 0)
-})
-
-t.test('puzzles that the run solves are on the page', async (t) => {
-  const folder = sudokuFolder(t)
-  const trained = await hrm(['train', ...small, '--out', 'run', '--max-steps', '2'], { cwd: folder })
-  t.equal(trained.code, 0, trained.stderr)
-  const controller = new AbortController()
-  const options = { puzzles: 2, data: join(folder, 'data'), port: 0, signal: controller.signal, onError: t.error }
-  const server = await ReportServer.start([await RunSource.open(join(folder, 'run'))], options)
-  const following = server.follow()
-  const { runs } = dataOf(await (await fetch(server.url)).text())
-  t.match(runs[0]!.puzzles, { tried: 9 })
-  controller.abort()
-  await following
 })

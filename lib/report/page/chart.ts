@@ -224,14 +224,16 @@ export class Chart {
     ctx.restore()
   }
 
-  /** With several runs, the number of each at the end of its first line: colours are not the only signal. */
+  /** With several runs, the number of each near the end of its first line: colours are not the only signal. */
   #drawNumbers(plot: uPlot): void {
     const runs = new Set(this.#lines.map(({ run }) => run))
     if (runs.size < 2) return
     const { ctx } = plot
-    for (const run of runs) {
+    for (const [order, run] of [...runs].entries()) {
       const { x, y } = this.#lines.find((line) => line.run === run)!
-      const last = y.findLastIndex((value) => value !== null)
+      // Each a little further left, as runs of one recipe end close to each other.
+      const from = y.length - 1 - Math.round(0.06 * order * y.length)
+      const last = y.findLastIndex((value, at) => value !== null && at <= from)
       if (last < 0) continue
       ctx.save()
       ctx.font = `bold ${11 * devicePixelRatio}px system-ui, sans-serif`
@@ -266,7 +268,7 @@ export class Chart {
       if (known < 0) return []
       const bounds = low && high && low[known] !== null && low[known] !== high[known]
       const range = bounds ? ` (${format(low[known]!)} … ${format(high[known]!)})` : ''
-      return [`${label} ${format(y[known]!)}${range}`]
+      return [`${label && `${label}: `}${format(y[known]!)}${range}`]
     })
     const where = step === undefined ? 'last: ' : `step ${formatCount(step)}: `
     this.#readout.textContent = parts.length > 0 ? where + parts.join(' · ') : 'no values yet'

@@ -11,7 +11,7 @@ const probability = (logit: number) => 1 / (1 + Math.exp(-logit))
 /** How an answer ended, as a sign and in words. */
 function verdict({ wrong, labelled, valid }: SolvedPuzzle): { sign: string; text: string; failed: boolean } {
   if (wrong === 0) return { sign: '✓', text: 'exact', failed: false }
-  const cells = `${formatCount(wrong)} of ${formatCount(labelled)} wrong`
+  const cells = `${formatCount(wrong)} of ${formatCount(labelled)} tokens wrong`
   if (valid) return { sign: '≈', text: `obeys the rules, ${cells} by the label`, failed: true }
   return { sign: '✗', text: cells, failed: true }
 }
@@ -138,7 +138,7 @@ class Viewer {
     this.#segments = segmentsOf(puzzle)
     const { sign, text } = verdict(puzzle)
     const rules = puzzle.valid === null || puzzle.wrong === 0 || puzzle.valid ? '' : ' · breaks the rules'
-    this.#title.textContent = `${sign} Example ${formatCount(puzzle.example)} of ${puzzle.set}: ${text}${rules}`
+    this.#title.textContent = `${sign} Example ${formatCount(puzzle.example)}, set ${puzzle.set}: ${text}${rules}`
     this.#slider.max = String(this.#segments.length)
     this.#film.replaceChildren(
       ...this.#segments.map((_, at) =>
@@ -197,8 +197,11 @@ class Viewer {
       if (at + 1 !== segment) button.removeAttribute('aria-current')
       else {
         button.setAttribute('aria-current', 'true')
-        const { offsetLeft, offsetWidth } = item as HTMLElement
-        this.#film.scrollLeft = offsetLeft - (this.#film.clientWidth - offsetWidth) / 2
+        // Once it is laid out.
+        requestAnimationFrame(() => {
+          const { offsetLeft, offsetWidth } = item as HTMLElement
+          this.#film.scrollLeft = offsetLeft - (this.#film.clientWidth - offsetWidth) / 2
+        })
       }
     }
     if (this.#timer === undefined) this.#labelPlay()
@@ -235,13 +238,17 @@ class Viewer {
 /** What was tried, in one sentence. */
 function summary({ checkpoint, tried, exact, interval, total, shown }: SolvedPuzzles): string {
   const failures = shown.filter(({ wrong }) => wrong > 0).length
+  const parts = [
+    ...(failures > 0 ? [plural(failures, 'failure')] : []),
+    ...(failures < shown.length ? [`${formatCount(shown.length - failures)} solved`] : []),
+  ]
   const which =
     tried === total
       ? `all ${plural(total, 'test example')}`
       : `${formatCount(tried)} of ${plural(total, 'test example')}, evenly spread`
   return (
     `Checkpoint ${checkpoint} tried ${which}: ${formatCount(exact)} exact, ${formatPercent(exact / tried)} ` +
-    `(95 % interval ${formatInterval(interval)}). Shown: ${plural(failures, 'failure')} first, then ${formatCount(shown.length - failures)} solved.`
+    `(95 % interval ${formatInterval(interval)}). Shown: ${parts.join(', then ')}.`
   )
 }
 
