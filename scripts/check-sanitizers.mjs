@@ -45,7 +45,7 @@ const sanitizers = {
 
 /** Tests of what computes: of the addon and all that drives it. The op table is run without its test file. */
 const tested = ['binding', 'facade', 'checkpoint', 'parity', 'reliability']
-/** Of them not those that weigh memory, which sanitizers change, trace system calls, count in time, or load another addon. */
+/** Of them not those that weigh memory, which sanitizers change, trace system calls, measure time, or load another addon. */
 const unsuited = /solve-memory|reliability\/(memory|faults|page|stop)|checkpoint\/(faults|crash|kill|save-order)/
 /** Longest that one program may take, in milliseconds. */
 const limit = 3_600_000
